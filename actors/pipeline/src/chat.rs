@@ -1,0 +1,134 @@
+//! The chat message: the payload of a `chat.message` event.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
+
+use crate::{event::Event, time};
+
+/// The event type whose payload is a [`Message`].
+pub const EVENT_TYPE: &str = "chat.message";
+
+/// A payload that is not a chat message. It will not become one by trying again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not JSON, or a field of the wrong type.
+    #[error("payload is not a chat message")]
+    Payload(#[source] serde_json::Error),
+    /// Some other JSON.
+    #[error("payload is not a JSON object")]
+    NoObject,
+    /// No `content`.
+    #[error("payload has no content")]
+    NoContent,
+}
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// The conversation; the event's key where the payload names none.
+    pub conversation_id: String,
+    /// The message; the event's id where the payload names none.
+    pub message_id: String,
+    /// `user`, `assistant`, `system`, …; `user` where the payload names none.
+    pub role: String,
+    /// Who speaks, where the producer knows.
+    pub speaker: Option<String>,
+    /// What was said.
+    pub content: String,
+    /// When it was said; the event's time where the payload names none.
+    pub sent_at: DateTime<Utc>,
+}
+
+#[derive(Deserialize)]
+struct Payload {
+    #[serde(default, deserialize_with = "text_or_number")]
+    conversation_id: Option<String>,
+    #[serde(default, deserialize_with = "text_or_number")]
+    message_id: Option<String>,
+    role: Option<String>,
+    speaker: Option<String>,
+    content: Option<String>,
+    #[serde(default, deserialize_with = "time::deserialize_optional")]
+    sent_at: Option<DateTime<Utc>>,
+}
+
+impl Message {
+    /// Parses the event's payload, once, for all extractors.
+    pub fn parse(event: &Event) -> Result<Self, Error> {
+        let payload: Payload = serde_json::from_str(&event.data).map_err(Error::Payload)?;
+        // An array of the right length would pass for the fields in their order.
+        if !event.data.trim_start().starts_with('{') {
+            return Err(Error::NoObject);
+        }
+        Ok(Self {
+            conversation_id: payload.conversation_id.unwrap_or_else(|| event.key.clone()),
+            message_id: payload.message_id.unwrap_or_else(|| event.id.to_string()),
+            role: payload.role.unwrap_or_else(|| "user".to_owned()),
+            speaker: payload.speaker.filter(|speaker| !speaker.trim().is_empty()),
+            content: payload.content.ok_or(Error::NoContent)?,
+            sent_at: payload.sent_at.unwrap_or(event.occurred_at),
+        })
+    }
+}
+
+/// Ids come as text or, from producers with numeric keys, as integers.
+fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    match Option::<Value>::deserialize(deserializer)? {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(other) => Err(de::Error::custom(format_args!("id is neither text nor a number: {other}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn event(data: &str) -> Event {
+        Event {
+            id: Uuid::now_v7(),
+            source: "outbox".into(),
+            event_type: EVENT_TYPE.into(),
+            topic: "chat".into(),
+            key: "c-1".into(),
+            occurred_at: Utc::now(),
+            sequence: None,
+            trace: None,
+            data: data.into(),
+        }
+    }
+
+    #[test]
+    fn what_the_payload_leaves_out_comes_from_the_event() {
+        let event = event(r#"{"content": "hello", "speaker": " "}"#);
+        let message = Message::parse(&event).unwrap();
+        assert_eq!((message.conversation_id.as_str(), message.role.as_str()), ("c-1", "user"));
+        assert_eq!((message.message_id, message.speaker), (event.id.to_string(), None));
+        assert_eq!(message.sent_at, event.occurred_at);
+    }
+
+    #[test]
+    fn ids_may_be_numbers_and_times_floats() {
+        let payload = r#"{"content": "x", "conversation_id": 7, "message_id": 8, "sent_at": 1769067099.568}"#;
+        let message = Message::parse(&event(payload)).unwrap();
+        assert_eq!((message.conversation_id.as_str(), message.message_id.as_str()), ("7", "8"));
+        assert_eq!(message.sent_at.timestamp_millis(), 1_769_067_099_568);
+    }
+
+    #[test]
+    fn what_is_no_message_says_why() {
+        let reason = |data: &str| Message::parse(&event(data)).unwrap_err().to_string();
+        assert_eq!(reason(r#"{"role": "user"}"#), "payload has no content");
+        assert_eq!(reason(r#"["c", "m", "user", "Ada", "content", 1]"#), "payload is not a JSON object");
+        assert_eq!(reason("not { json"), "payload is not a chat message");
+        assert_eq!(reason(r#"{"content": 1}"#), "payload is not a chat message");
+        assert_eq!(
+            reason(&format!("{}{}", "[".repeat(10_000), "]".repeat(10_000))),
+            "payload is not a chat message"
+        );
+    }
+}

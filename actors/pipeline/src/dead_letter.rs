@@ -1,0 +1,221 @@
+//! A dead letter: what could not be processed, with all that is needed to understand and to repeat it.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{cloudevent::Malformed, event::Event, stream::Delivered};
+
+/// The namespace of ledger ids for what has no readable id of its own.
+const UNIDENTIFIED: Uuid = Uuid::from_u128(0x6f1d_7a52_0c5e_4b7b_9a39_1f2e_84c6_d0b3);
+
+/// Which stage gave the event up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The outbox row could not be published.
+    Relay,
+    /// The stream entry could not be read.
+    Consume,
+    /// No facts could be extracted.
+    Extract,
+    /// The store refused what was extracted.
+    Record,
+}
+
+impl Stage {
+    /// The name in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::Consume => "consume",
+            Self::Extract => "extract",
+            Self::Record => "record",
+        }
+    }
+}
+
+/// What kind of failure it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// Not an event, or not the payload that its type promises.
+    Malformed,
+    /// The extractor said that trying again is no use.
+    Permanent,
+    /// The extractor failed at every attempt.
+    Exhausted,
+    /// The extraction panicked.
+    Panic,
+    /// A server refused the data.
+    Refused,
+}
+
+impl ErrorKind {
+    /// The name in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Permanent => "permanent",
+            Self::Exhausted => "exhausted",
+            Self::Panic => "panic",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Why an event was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// Which stage.
+    pub stage: Stage,
+    /// What kind of failure.
+    pub kind: ErrorKind,
+    /// The whole chain of errors.
+    pub error: String,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// An event that was set aside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetter {
+    /// Its own id, time-ordered.
+    pub id: Uuid,
+    /// The key of its ledger row: the event's id, or one derived from where the entry stood.
+    pub ledger_id: Uuid,
+    /// The event's id as it came.
+    pub event_id: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition, where it had reached one.
+    pub partition: Option<u16>,
+    /// The position there, or the outbox row's id.
+    pub position: Option<String>,
+    /// The key, where one could be read.
+    pub key: Option<String>,
+    /// The event type, where one could be read.
+    pub event_type: Option<String>,
+    /// The payload, byte for byte.
+    pub payload: Vec<u8>,
+    /// The other attributes: a JSON object.
+    pub headers: serde_json::Value,
+    /// When the event happened, where it says so.
+    pub occurred_at: Option<DateTime<Utc>>,
+    /// Why.
+    pub cause: Cause,
+}
+
+impl DeadLetter {
+    /// Of an entry that was read from a stream.
+    #[must_use]
+    pub fn of_entry(delivered: &Delivered, cause: Cause) -> Self {
+        let place = format!("{}@{}", delivered.partition, delivered.position);
+        let mut letter = match &delivered.event {
+            Ok(event) => Self::of_event(event, cause),
+            Err(malformed) => Self::of_malformed(malformed, &delivered.partition.topic, &place, cause),
+        };
+        letter.partition = Some(delivered.partition.number);
+        letter.position = Some(delivered.position.to_string());
+        letter
+    }
+
+    /// Of an event.
+    #[must_use]
+    pub fn of_event(event: &Event, cause: Cause) -> Self {
+        let mut headers = serde_json::Map::new();
+        headers.insert("source".into(), event.source.clone().into());
+        if let Some(trace) = &event.trace {
+            headers.insert("traceparent".into(), trace.traceparent.clone().into());
+            headers.extend(trace.tracestate.clone().map(|state| ("tracestate".to_owned(), state.into())));
+        }
+        Self {
+            id: Uuid::now_v7(),
+            ledger_id: event.id,
+            event_id: event.id.to_string(),
+            topic: event.topic.clone(),
+            partition: None,
+            position: None,
+            key: Some(event.key.clone()),
+            event_type: Some(event.event_type.clone()),
+            payload: event.data.clone().into_bytes(),
+            headers: headers.into(),
+            occurred_at: Some(event.occurred_at),
+            cause,
+        }
+    }
+
+    /// Of something that is not an event; `place` names where it stands, once and for ever.
+    #[must_use]
+    pub fn of_malformed(malformed: &Malformed, topic: &str, place: &str, cause: Cause) -> Self {
+        let headers = malformed.attributes.iter().map(|(name, value)| (name.clone(), value.clone().into()));
+        Self {
+            id: Uuid::now_v7(),
+            ledger_id: Uuid::new_v5(&UNIDENTIFIED, place.as_bytes()),
+            event_id: malformed.event_id.clone(),
+            topic: topic.to_owned(),
+            partition: None,
+            position: None,
+            key: malformed.key.clone(),
+            event_type: malformed.event_type.clone(),
+            payload: malformed.data.clone(),
+            headers: serde_json::Value::Object(headers.collect()),
+            occurred_at: None,
+            cause,
+        }
+    }
+
+    /// The same for equal causes: a hash of stage, kind and the error without its numbers and quoted values.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let Cause { stage, kind, error, .. } = &self.cause;
+        let text = format!("{}/{}/{}", stage.as_str(), kind.as_str(), without_values(error));
+        format!("{:016x}", xxh3_64(text.as_bytes()))
+    }
+}
+
+/// The error's words alone: quoted values and everything with a digit in it say which, not what.
+fn without_values(error: &str) -> String {
+    let unquoted: String = error.split('"').step_by(2).collect::<Vec<_>>().join("#");
+    let words = unquoted.split_whitespace();
+    words.filter(|word| !word.contains(|c: char| c.is_ascii_digit())).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(error: &str) -> DeadLetter {
+        let malformed = Malformed {
+            reason: crate::cloudevent::Error::Missing("id"),
+            event_id: String::new(),
+            key: None,
+            event_type: None,
+            data: vec![0, 255],
+            attributes: vec![],
+        };
+        let cause =
+            Cause { stage: Stage::Consume, kind: ErrorKind::Malformed, error: error.into(), attempts: 1 };
+        DeadLetter::of_malformed(&malformed, "chat", "chat:3@1-0", cause)
+    }
+
+    #[test]
+    fn equal_causes_share_a_fingerprint_and_different_ones_do_not() {
+        let fingerprint = |error| letter(error).fingerprint();
+        assert_eq!(fingerprint("id is not a UUID: \"chat-1\""), fingerprint("id is not a UUID: \"x y\""));
+        assert_eq!(
+            fingerprint("expected value at line 1 column 9"),
+            fingerprint("expected value at line 2 column 77")
+        );
+        assert_ne!(fingerprint("payload has no content"), fingerprint("time is unreadable"));
+    }
+
+    #[test]
+    fn the_same_place_has_the_same_ledger_id() {
+        assert_eq!(letter("a").ledger_id, letter("b").ledger_id);
+        assert_ne!(letter("a").id, letter("a").id);
+    }
+}

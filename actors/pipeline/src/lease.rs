@@ -1,0 +1,104 @@
+//! The `Leases` port: who may do what only one may do at a time.
+//!
+//! Leases stand in the store and run on its clock, so that daemons need not agree on the time; they hold no
+//! session state and so work through PgBouncer. A lease's token rises whenever it changes hands: a holder that
+//! was paused beyond its lease is found out by its old token (the fencing of Kleppmann's "How to do distributed
+//! locking").
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::outage::Error;
+
+/// Proof of holding a lease: what a transaction that needs it checks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fence {
+    /// The lease's name, `relay:outbox` or `partition:facts:chat:3` say.
+    pub name: String,
+    /// Which tenure this is.
+    pub token: i64,
+}
+
+/// A lease as it stands in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Lease {
+    /// The lease's name.
+    pub name: String,
+    /// Who holds it, or held it last.
+    pub holder: String,
+    /// Which tenure this is.
+    pub token: i64,
+    /// Whether it is still held.
+    pub held: bool,
+}
+
+/// Leases on the store's clock.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Takes those of the named leases that are free, and renews those that the holder has; gives all it has now.
+    async fn acquire(&self, names: &[String], holder: &str, ttl: Duration) -> Result<Vec<Fence>, Error>;
+
+    /// Gives up all of the named leases that the holder has.
+    async fn release(&self, names: &[String], holder: &str) -> Result<(), Error>;
+
+    /// All leases.
+    async fn list(&self) -> Result<Vec<Lease>, Error>;
+}
+
+/// Which leases to hold, and for whom.
+#[derive(Clone)]
+pub struct Keeper {
+    /// Where they are.
+    pub leases: Arc<dyn Leases>,
+    /// Their names.
+    pub names: Vec<String>,
+    /// Who is to hold them: unique to this process, so that nobody inherits a lease by sharing a name.
+    pub holder: String,
+    /// How long each lasts; renewed at a third of it.
+    pub ttl: Duration,
+}
+
+/// What is held, and until when at least.
+#[derive(Debug, Clone)]
+pub struct Tenure {
+    /// Proof for each lease held.
+    pub fences: Vec<Fence>,
+    valid_until: Instant,
+}
+
+impl Tenure {
+    /// Holding nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { fences: Vec::new(), valid_until: Instant::now() }
+    }
+
+    /// Whether the leases cannot have expired yet.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        !self.fences.is_empty() && Instant::now() < self.valid_until
+    }
+}
+
+impl Keeper {
+    /// How often to call [`Keeper::renew`].
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        self.ttl / 3
+    }
+
+    /// Takes what is free and renews what is held. The tenure is counted from before the call, by our own clock.
+    pub async fn renew(&self) -> Result<Tenure, Error> {
+        let valid_until = Instant::now() + self.ttl;
+        let fences = self.leases.acquire(&self.names, &self.holder, self.ttl).await?;
+        Ok(Tenure { fences, valid_until })
+    }
+
+    /// Gives everything up, so that a standby need not wait for the leases to expire.
+    pub async fn release(&self) -> Result<(), Error> {
+        self.leases.release(&self.names, &self.holder).await
+    }
+}

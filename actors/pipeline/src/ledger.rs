@@ -1,0 +1,70 @@
+//! The `Ledger` port: one transaction for the ledger rows, facts, conversations and dead letters of a batch.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::{
+    dead_letter::DeadLetter,
+    fact::{Fact, Title},
+    lease::Fence,
+    outage::Error,
+    stream::Delivered,
+};
+
+/// What a processed event adds to its conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Said {
+    /// The conversation.
+    pub conversation_id: String,
+    /// The message.
+    pub message_id: String,
+    /// When it was said; the latest one is the conversation's watermark.
+    pub sent_at: DateTime<Utc>,
+    /// A title, if this message gives one.
+    pub title: Option<Title>,
+    /// The facts it states.
+    pub facts: Vec<Fact>,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It was processed; an event that is no chat message says nothing.
+    Processed(Option<Box<Said>>),
+    /// It was set aside.
+    DeadLettered(Box<DeadLetter>),
+}
+
+/// One entry that is to be recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recording {
+    /// The key of its ledger row.
+    pub event_id: Uuid,
+    /// What was read, and where.
+    pub entry: Delivered,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// How many events took effect now, and how many had done so before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Recorded now.
+    pub new: u64,
+    /// Of those, dead letters.
+    pub dead_lettered: u64,
+    /// Recorded before: nothing was changed.
+    pub duplicates: u64,
+}
+
+/// The idempotency ledger and what it guards.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Records events of one group in one transaction: those that the ledger does not have yet take effect, the
+    /// others change nothing. Rolls back if one of the fences no longer holds.
+    async fn record(&self, group: &str, fences: &[Fence], batch: &[Recording]) -> Result<Recorded, Error>;
+
+    /// Sets rows of an outbox aside that can never be published, each once.
+    async fn record_unpublishable(&self, letters: &[DeadLetter]) -> Result<(), Error>;
+}

@@ -1,0 +1,205 @@
+//! `LedgerWriter`: batches into the ledger, each in one transaction.
+//!
+//! In: [`RecordBatch`] from the [`FactExtractor`](crate::fact_extractor::FactExtractor)s. Out: [`BatchRecorded`] to
+//! the [`ConsumerGroup`].
+//!
+//! Batches that wait while a transaction runs share the next one. During an outage the transaction is tried until
+//! the store is back. Data that the store refuses is parted until the guilty event stands alone and becomes a dead
+//! letter. A batch under a lost lease changes nothing. A crash loses what is in hand, which is pending in the stream.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use factline_supervision::{BackoffPolicy, Lifeline, Ref};
+
+use crate::{
+    batch::{BatchId, Epoch},
+    consumer_group::{BatchRecorded, ConsumerGroup},
+    dead_letter::{Cause, DeadLetter, ErrorKind, Stage},
+    lease::Fence,
+    ledger::{Ledger, Outcome, Recording},
+    outage::{self, Error},
+};
+
+/// What the writer works with.
+#[derive(Clone)]
+pub struct Params {
+    /// The consumer group.
+    pub group: String,
+    /// Where it writes.
+    pub ledger: Arc<dyn Ledger>,
+    /// Who wants to know.
+    pub consumer: Ref<ConsumerGroup>,
+    /// Events in one transaction at most, unless a single batch has more.
+    pub batch_size: usize,
+    /// Pauses during an outage.
+    pub outage: BackoffPolicy,
+    /// Shared with the consumer group and the extractors.
+    pub epoch: Epoch,
+}
+
+/// Events to record.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct RecordBatch {
+    /// The batch.
+    pub batch: BatchId,
+    /// The leases under which its entries were read.
+    pub fences: Vec<Fence>,
+    /// What to record, each partition's in order.
+    pub recordings: Vec<Recording>,
+}
+
+/// The actor.
+pub struct LedgerWriter {
+    params: Params,
+    life: Lifeline,
+    queue: VecDeque<RecordBatch>,
+    busy: bool,
+}
+
+impl LedgerWriter {
+    /// A writer with nothing to do.
+    #[must_use]
+    pub fn new(params: Params, life: Lifeline) -> Self {
+        let _voids_what_waits = params.epoch.begin();
+        Self { params, life, queue: VecDeque::new(), busy: false }
+    }
+
+    fn record_next(&mut self, ctx: &mut Context<Self>) {
+        self.life.set_in_flight(self.queue.len() + usize::from(self.busy));
+        if self.busy {
+            return;
+        }
+        let batches = self.next_batches();
+        if batches.is_empty() {
+            if self.life.is_stopping() {
+                ctx.stop();
+            }
+            return;
+        }
+        self.busy = true;
+        let work = record_and_report(self.params.clone(), self.life.clone(), batches);
+        ctx.spawn(work.into_actor(self).map(|recorded, writer, ctx| {
+            writer.busy = false;
+            writer.life.progress();
+            if let Err(error) = recorded {
+                writer.queue.clear(); // a shutdown during an outage: all entries are pending
+                tracing::warn!(error = %outage::chain(&error), "batches left unrecorded in the stream");
+            }
+            writer.record_next(ctx);
+        }));
+    }
+
+    /// As many of the waiting batches as fit into one transaction; always the first one.
+    fn next_batches(&mut self) -> Vec<RecordBatch> {
+        // A batch before them may have been void: they would overtake what it held.
+        self.queue.retain(|batch| self.params.epoch.is_current(batch.batch));
+        let mut batches: Vec<RecordBatch> = Vec::new();
+        let mut size = 0;
+        while let Some(batch) = self.queue.front() {
+            size += batch.recordings.len();
+            if !batches.is_empty() && size > self.params.batch_size {
+                break;
+            }
+            batches.extend(self.queue.pop_front());
+        }
+        batches
+    }
+}
+
+impl Actor for LedgerWriter {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.life.on_stop(ctx, Self::record_next);
+        self.life.ready();
+    }
+}
+
+impl Handler<RecordBatch> for LedgerWriter {
+    type Result = ();
+
+    fn handle(&mut self, batch: RecordBatch, ctx: &mut Self::Context) {
+        if self.params.epoch.is_current(batch.batch) {
+            self.queue.push_back(batch);
+            self.record_next(ctx);
+        }
+    }
+}
+
+async fn record_and_report(params: Params, life: Lifeline, batches: Vec<RecordBatch>) -> Result<(), Error> {
+    let mut reports = Vec::with_capacity(batches.len());
+    let mut fences = Vec::new();
+    let mut recordings = Vec::new();
+    for batch in batches {
+        let entries = batch.recordings.iter().map(|one| &one.entry);
+        let positions = entries.map(|entry| (entry.partition.clone(), entry.position)).collect();
+        reports.push(BatchRecorded { batch: batch.batch, recorded: Some(positions) });
+        fences.extend(batch.fences);
+        recordings.extend(batch.recordings);
+    }
+    fences.sort_unstable_by(|a, b| (&a.name, a.token).cmp(&(&b.name, b.token)));
+    fences.dedup();
+    match record(&params, &life, &fences, recordings).await {
+        Ok(()) => {}
+        Err(error @ Error::Fenced { .. }) => {
+            tracing::warn!(error = %outage::chain(&error), "batch left to the partition's new holder");
+            let _voids_what_follows = params.epoch.begin();
+            reports.iter_mut().for_each(|report| report.recorded = None);
+        }
+        Err(error) => return Err(error),
+    }
+    for report in reports {
+        if params.consumer.deliver(report).await.is_err() {
+            tracing::debug!("no consumer group to report to: its successor finds the entries pending");
+        }
+    }
+    Ok(())
+}
+
+/// Records all of it; where the store refuses the data, parts it until the guilty event stands alone.
+async fn record(
+    params: &Params,
+    life: &Lifeline,
+    fences: &[Fence],
+    mut recordings: Vec<Recording>,
+) -> Result<(), Error> {
+    let mut ranges = vec![0..recordings.len()];
+    while let Some(range) = ranges.pop() {
+        let attempt = || params.ledger.record(&params.group, fences, &recordings[range.clone()]);
+        match outage::ride_out(life, &params.outage, attempt).await {
+            Ok(recorded) => tracing::debug!(
+                group = params.group,
+                new = recorded.new,
+                duplicates = recorded.duplicates,
+                dead_lettered = recorded.dead_lettered,
+                "batch recorded"
+            ),
+            Err(Error::Data { .. }) if range.len() > 1 => {
+                let middle = range.start + range.len() / 2;
+                ranges.push(middle..range.end);
+                ranges.push(range.start..middle); // taken first: order holds
+            }
+            Err(error @ Error::Data { .. }) => {
+                set_aside(&mut recordings[range.start], &error)?;
+                ranges.push(range);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Turns a recording that the store refuses into a dead letter, which keeps the event as it came.
+fn set_aside(recording: &mut Recording, error: &Error) -> Result<(), Error> {
+    let error = outage::chain(error);
+    tracing::warn!(event_id = %recording.event_id, error, "event set aside");
+    if matches!(recording.outcome, Outcome::DeadLettered(_)) {
+        // A store that refuses even this is broken, or we are: keep trying, keep the event, tell the operator.
+        return Err(Error::Unavailable { service: "the ledger", source: error.into() });
+    }
+    let cause = Cause { stage: Stage::Record, kind: ErrorKind::Refused, error, attempts: 1 };
+    recording.outcome = Outcome::DeadLettered(Box::new(DeadLetter::of_entry(&recording.entry, cause)));
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! The pipeline: the five actors that carry an event from the outbox to its facts, and the ports they need.
+//!
+//! An event's way reads straight down this list of files. Nothing here knows a database: the ports are traits, and
+//! the daemon supplies the adapters.
+//!
+//! # Layout
+//!
+//! - what moves: [`event`], its entry in a stream ([`cloudevent`]), [`chat`] messages, [`fact`]s, [`dead_letter`]s;
+//! - the ports: [`outbox`], [`stream`], [`extractor`], [`ledger`], [`lease`], and how all of them fail, [`outage`];
+//! - what a batch changes in what is known: [`merge`] for facts, [`conversation`];
+//! - the actors, in the order in which an event meets them: [`outbox_poller`], [`stream_publisher`],
+//!   [`consumer_group`], [`fact_extractor`], [`ledger_writer`]; [`batch`] keeps what moves between them in order;
+//!   the [`janitor`] works beside them;
+//! - the [`tree`] that holds them.
+
+pub mod time;
+
+pub mod event;
+
+pub mod cloudevent;
+
+pub mod chat;
+
+pub mod fact;
+
+pub mod dead_letter;
+
+pub mod outage;
+
+pub mod outbox;
+
+pub mod stream;
+
+pub mod extractor;
+
+pub mod ledger;
+
+pub mod lease;
+
+pub mod merge;
+
+pub mod conversation;
+
+pub mod batch;
+
+pub mod outbox_poller;
+
+pub mod stream_publisher;
+
+pub mod consumer_group;
+
+pub mod fact_extractor;
+
+pub mod ledger_writer;
+
+pub mod janitor;
+
+pub mod tree;

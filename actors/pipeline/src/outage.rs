@@ -1,0 +1,111 @@
+//! An outage is not a failure: telling one from the other, and waiting it out.
+//!
+//! Every port answers with this module's [`Error`]. A stage that meets an outage reports `degraded`, tries again
+//! with exponential backoff and jitter, and resumes by itself; it burns no attempt and no restart.
+
+use std::{future::Future, time::Duration};
+
+use factline_supervision::{BackoffPolicy, Condition, Delays, Lifeline};
+
+/// Why a port could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server is away, refuses, or is not set up: the same call may succeed later.
+    #[error("{service} is unavailable")]
+    Unavailable {
+        /// Which server: `postgres`, `redis`, `sqlite`.
+        service: &'static str,
+        /// What the client library said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The server refused this very data: the same call fails every time.
+    #[error("{service} refused the data")]
+    Data {
+        /// Which server.
+        service: &'static str,
+        /// What the server said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A lease is held by somebody else now: nothing was written.
+    #[error("lease {lease:?} was lost")]
+    Fenced {
+        /// The lease's name.
+        lease: String,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
+
+/// How fast to try again during an outage.
+#[must_use]
+pub fn default_policy() -> BackoffPolicy {
+    BackoffPolicy {
+        initial: Duration::from_millis(50),
+        max: Duration::from_secs(2),
+        multiplier: 2.0,
+        jitter: 0.3,
+        ..BackoffPolicy::default()
+    }
+}
+
+/// Repeats `operation` until it gives something else than an outage.
+///
+/// Meanwhile the actor counts as degraded, which is no stall. When the actor is asked to stop, the outage is
+/// returned instead: what was not done is still pending where it came from.
+pub async fn ride_out<T, F>(
+    life: &Lifeline,
+    policy: &BackoffPolicy,
+    mut operation: impl FnMut() -> F,
+) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let mut delays = Delays::new(policy);
+    let mut degraded = false;
+    loop {
+        let error = match operation().await {
+            Err(error) if error.is_outage() && !life.is_stopping() => error,
+            settled => {
+                if degraded {
+                    tracing::info!(actor = life.path(), "recovered");
+                    life.set_condition(Condition::Healthy);
+                }
+                return settled;
+            }
+        };
+        let reason = chain(&error);
+        if !degraded {
+            tracing::warn!(actor = life.path(), error = %reason, "degraded, trying again until it is back");
+            degraded = true;
+        }
+        life.set_condition(Condition::Degraded(reason));
+        tokio::select! {
+            () = tokio::time::sleep(delays.next_delay()) => {}
+            () = life.stopping() => return Err(error),
+        }
+    }
+}
+
+/// The error and all its causes, joined by colons. A cause that its effect has spelled out already is not repeated.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.ends_with(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    text
+}

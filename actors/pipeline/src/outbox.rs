@@ -1,0 +1,132 @@
+//! The `Outbox` port: the application's outbox table.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::{cloudevent::Malformed, event::Event, event::TraceContext, outage::Error};
+
+/// What identifies a row of the outbox table: its `id` column.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RowId {
+    /// An integer, which is the publication order as well.
+    Number(i64),
+    /// Anything else, as text: an existing outbox may be keyed by a UUID or a string.
+    Text(String),
+}
+
+impl fmt::Display for RowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(id) => id.fmt(f),
+            Self::Text(id) => id.fmt(f),
+        }
+    }
+}
+
+/// One pending row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The row.
+    pub id: RowId,
+    /// Its topic.
+    pub topic: String,
+    /// Its event, or why it is none.
+    pub event: Result<Event, Box<Malformed>>,
+}
+
+/// Which rows to claim.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// Only rows with a greater number; `None` looks at every pending row.
+    ///
+    /// It only speeds up the scan. Identity values become visible out of commit order, so a claim without it
+    /// follows at least every second.
+    pub after: Option<i64>,
+    /// Rows that are already on their way.
+    pub in_flight: &'a [RowId],
+    /// How many rows at most.
+    pub limit: usize,
+}
+
+/// How much waits in the outbox.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Backlog {
+    /// Pending rows.
+    pub pending: u64,
+    /// Failed rows.
+    pub failed: u64,
+    /// When the oldest pending row was created.
+    pub oldest_pending: Option<DateTime<Utc>>,
+}
+
+/// An event that is to be written to the outbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    /// Its id; the outbox gives it one otherwise.
+    pub event_id: Option<Uuid>,
+    /// The topic.
+    pub topic: String,
+    /// What order is kept for.
+    pub key: String,
+    /// The event type.
+    pub event_type: String,
+    /// The payload: JSON text.
+    pub payload: String,
+    /// When it happened; now otherwise.
+    pub occurred_at: Option<DateTime<Utc>>,
+    /// The producer's trace.
+    pub trace: Option<TraceContext>,
+}
+
+/// What the outbox knows of one event.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Record {
+    /// The row's id.
+    pub id: String,
+    /// The topic.
+    pub topic: String,
+    /// The key.
+    pub key: String,
+    /// The event type.
+    pub event_type: String,
+    /// `pending`, `processed` or `failed`.
+    pub status: String,
+    /// When the row was inserted.
+    pub created_at: Option<DateTime<Utc>>,
+    /// When it was published or failed.
+    pub processed_at: Option<DateTime<Utc>>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// The producer's trace.
+    pub traceparent: Option<String>,
+}
+
+/// The application's outbox.
+///
+/// One relay at a time works on it, elected by a lease, so a claim takes no row locks. Every method may run twice.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// Pending rows in publication order.
+    async fn claim_pending(&self, claim: Claim<'_>) -> Result<Vec<Row>, Error>;
+
+    /// Marks rows whose events the stream has.
+    async fn mark_processed(&self, rows: &[RowId]) -> Result<(), Error>;
+
+    /// Marks rows that can never be published, each with its reason.
+    async fn mark_failed(&self, rows: &[(RowId, String)]) -> Result<(), Error>;
+
+    /// How much waits. Looks at pending and failed rows only.
+    async fn backlog(&self) -> Result<Backlog, Error>;
+
+    /// Writes events, all or none, and gives their ids.
+    async fn insert(&self, events: &[NewEvent]) -> Result<Vec<Uuid>, Error>;
+
+    /// The row of one event.
+    async fn find(&self, event_id: Uuid) -> Result<Option<Record>, Error>;
+
+    /// Deletes at most `limit` rows that were processed before `before`; says how many.
+    async fn delete_processed(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, Error>;
+}

@@ -1,0 +1,315 @@
+//! `OutboxPoller`: the outbox's pending rows, in batches, to the publisher; published rows marked.
+//!
+//! In: [`BatchPublished`]. Out: [`PublishBatch`] to the [`StreamPublisher`].
+//!
+//! One relay at a time works on a source: the poller holds the lease `relay:{source}` or stands by for it. Several
+//! batches are on their way at once; each row is marked only after the stream has it. A crash at any point leaves
+//! rows pending, and pending rows are published again: the ledger knows those that had got through.
+//!
+//! A cursor keeps the scan short. Because identity values become visible out of commit order, a sweep over all
+//! pending rows follows whenever the poller is idle, and at least every [`SWEEP_EVERY`].
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use factline_supervision::{BackoffPolicy, Condition, Lifeline, Ref};
+use tokio::time::Instant;
+
+use crate::{
+    batch::{BatchId, Epoch, Numbering},
+    dead_letter::{Cause, DeadLetter, ErrorKind, Stage},
+    event::Event,
+    lease::{Keeper, Tenure},
+    ledger::Ledger,
+    outage::{self, Error},
+    outbox::{Claim, Outbox, Row, RowId},
+    stream_publisher::{PublishBatch, StreamPublisher},
+};
+
+/// How long a row of a transaction that committed late can stay unseen while newer rows keep coming.
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
+
+/// How the poller works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Rows in a batch at most.
+    pub batch_size: usize,
+    /// Batches that may be on their way at once.
+    pub in_flight: usize,
+    /// Pause after a claim that found something less than a full batch.
+    pub poll_min: Duration,
+    /// Longest pause while there is nothing to do.
+    pub poll_max: Duration,
+    /// Pauses during an outage.
+    pub outage: BackoffPolicy,
+}
+
+/// What the poller works with.
+#[derive(Clone)]
+pub struct Params {
+    /// The application's outbox.
+    pub outbox: Arc<dyn Outbox>,
+    /// Where unpublishable rows are set aside.
+    pub ledger: Arc<dyn Ledger>,
+    /// The lease `relay:{source}`.
+    pub keeper: Keeper,
+    /// Where batches go.
+    pub publisher: Ref<StreamPublisher>,
+    /// Shared with the publisher.
+    pub epoch: Epoch,
+    /// How it works.
+    pub settings: Settings,
+}
+
+/// A batch is in the stream.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct BatchPublished {
+    /// The batch.
+    pub batch: BatchId,
+    /// The rows whose events the stream has.
+    pub published: Vec<RowId>,
+    /// The rows whose events the stream will never take.
+    pub refused: Vec<Refused>,
+}
+
+/// A row that can never be published.
+#[derive(Debug)]
+pub struct Refused {
+    /// The row.
+    pub row: RowId,
+    /// The dead letter that it becomes.
+    pub letter: Box<DeadLetter>,
+}
+
+/// The actor.
+pub struct OutboxPoller {
+    params: Params,
+    life: Lifeline,
+    tenure: Tenure,
+    in_flight: HashMap<BatchId, Vec<RowId>>,
+    numbering: Numbering,
+    cursor: Option<i64>,
+    last_sweep: Instant,
+    pause: Duration,
+    busy: bool,
+}
+
+impl OutboxPoller {
+    /// An idle poller that holds no lease yet.
+    #[must_use]
+    pub fn new(params: Params, life: Lifeline) -> Self {
+        Self {
+            pause: params.settings.poll_min,
+            numbering: Numbering::begin(&params.epoch),
+            params,
+            life,
+            tenure: Tenure::none(),
+            in_flight: HashMap::new(),
+            cursor: None,
+            last_sweep: Instant::now(),
+            busy: false,
+        }
+    }
+
+    fn renew_lease(&mut self, ctx: &mut Context<Self>) {
+        let keeper = self.params.keeper.clone();
+        let renewal = async move { keeper.renew().await };
+        ctx.spawn(renewal.into_actor(self).map(|renewed, poller, ctx| {
+            match renewed {
+                Ok(tenure) => poller.accept(tenure),
+                Err(error) => {
+                    tracing::warn!(error = %outage::chain(&error), "the relay's lease could not be renewed");
+                    poller.life.set_condition(Condition::Degraded(outage::chain(&error)));
+                }
+            }
+            ctx.run_later(poller.params.keeper.interval(), Self::renew_lease);
+        }));
+    }
+
+    fn accept(&mut self, tenure: Tenure) {
+        let (was, is) = (self.tenure.is_valid(), tenure.is_valid());
+        if is && !was {
+            tracing::info!(token = tenure.fences[0].token, "this relay is active");
+            self.cursor = None;
+        }
+        if is {
+            self.life.set_condition(Condition::Healthy);
+        } else {
+            self.life.set_condition(Condition::Standby("another relay is active".into()));
+        }
+        self.tenure = tenure;
+    }
+
+    /// Claims the next batch if there is room for it; otherwise whatever ends the lack of room calls again.
+    fn poll(&mut self, ctx: &mut Context<Self>) {
+        if self.busy || self.life.is_stopping() || self.in_flight.len() >= self.params.settings.in_flight {
+            return;
+        }
+        if !self.tenure.is_valid() {
+            return self.poll_after(self.params.settings.poll_max, ctx);
+        }
+        self.busy = true;
+        let sweep = self.cursor.is_none() || self.last_sweep.elapsed() >= SWEEP_EVERY;
+        let in_flight = if sweep { self.in_flight.values().flatten().cloned().collect() } else { Vec::new() };
+        let after = if sweep { None } else { self.cursor };
+        let claim = claim(self.params.clone(), self.life.clone(), after, in_flight);
+        ctx.spawn(claim.into_actor(self).map(move |rows, poller, ctx| {
+            if sweep {
+                poller.last_sweep = Instant::now();
+            }
+            poller.claimed(rows, sweep, ctx);
+        }));
+    }
+
+    fn poll_after(&mut self, pause: Duration, ctx: &mut Context<Self>) {
+        self.busy = true;
+        ctx.run_later(pause, |poller, ctx| {
+            poller.busy = false;
+            poller.finish_if_drained(ctx);
+            poller.poll(ctx);
+        });
+    }
+
+    fn claimed(&mut self, rows: Result<Vec<Row>, Error>, sweep: bool, ctx: &mut Context<Self>) {
+        let rows = rows.unwrap_or_default(); // an outage that a shutdown cut short: the rows stay pending
+        if rows.is_empty() {
+            let settings = &self.params.settings;
+            // Nothing behind the cursor does not mean nothing at all: sweep before resting.
+            let pause = if sweep { self.pause } else { settings.poll_min };
+            self.pause = (self.pause * 2).min(settings.poll_max);
+            self.cursor = if sweep { self.cursor } else { None };
+            return self.poll_after(pause, ctx);
+        }
+        let full = rows.len() >= self.params.settings.batch_size;
+        self.pause = self.params.settings.poll_min;
+        let batch = self.batch_of(rows);
+        let (publisher, pause) = (self.params.publisher.clone(), self.pause);
+        let delivery = async move { publisher.deliver(batch).await };
+        ctx.spawn(delivery.into_actor(self).map(move |delivered, poller, ctx| {
+            if let Err(error) = delivered {
+                poller.life.fail(format_args!("the publisher is gone: {error}"));
+            }
+            if full {
+                poller.busy = false;
+                poller.poll(ctx);
+            } else {
+                poller.poll_after(pause, ctx);
+            }
+        }));
+    }
+
+    fn batch_of(&mut self, rows: Vec<Row>) -> PublishBatch {
+        let batch = self.numbering.next_batch();
+        let ids: Vec<RowId> = rows.iter().map(|row| row.id.clone()).collect();
+        let newest =
+            ids.iter().filter_map(|id| if let RowId::Number(id) = id { Some(*id) } else { None }).max();
+        self.cursor = self.cursor.max(newest);
+        self.in_flight.insert(batch, ids);
+        self.life.set_in_flight(self.in_flight.len());
+        let (events, refused) = sort_out(rows, &self.params.keeper.names[0]);
+        PublishBatch { batch, events, refused }
+    }
+
+    fn marked(&mut self, batch: BatchId, marked: Result<(), Error>, ctx: &mut Context<Self>) {
+        self.in_flight.remove(&batch);
+        self.life.set_in_flight(self.in_flight.len());
+        self.life.progress();
+        match marked {
+            Ok(()) => {}
+            // A shutdown during an outage: the rows stay pending, the ledger will know their events.
+            Err(error) if error.is_outage() => {
+                tracing::warn!(error = %outage::chain(&error), "batch not marked")
+            }
+            Err(error) => self.life.fail(outage::chain(&error)),
+        }
+        self.finish_if_drained(ctx);
+        self.poll(ctx);
+    }
+
+    fn finish_if_drained(&mut self, ctx: &mut Context<Self>) {
+        if !self.life.is_stopping() || !self.in_flight.is_empty() {
+            return;
+        }
+        let keeper = self.params.keeper.clone();
+        let release = async move { keeper.release().await };
+        ctx.spawn(release.into_actor(self).map(|released, _, ctx| {
+            if let Err(error) = released {
+                tracing::warn!(error = %outage::chain(&error), "the relay's lease was left to expire");
+            }
+            actix::ActorContext::stop(ctx);
+        }));
+    }
+}
+
+impl Actor for OutboxPoller {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.life.on_stop(ctx, |poller, ctx| poller.finish_if_drained(ctx));
+        self.renew_lease(ctx);
+        self.poll(ctx);
+        self.life.ready();
+    }
+}
+
+impl Handler<BatchPublished> for OutboxPoller {
+    type Result = ();
+
+    fn handle(&mut self, message: BatchPublished, ctx: &mut Self::Context) {
+        let batch = message.batch;
+        let marking = mark(self.params.clone(), self.life.clone(), message);
+        ctx.spawn(marking.into_actor(self).map(move |marked, poller, ctx| poller.marked(batch, marked, ctx)));
+    }
+}
+
+async fn claim(
+    params: Params,
+    life: Lifeline,
+    after: Option<i64>,
+    in_flight: Vec<RowId>,
+) -> Result<Vec<Row>, Error> {
+    let claim = Claim { after, in_flight: &in_flight, limit: params.settings.batch_size };
+    outage::ride_out(&life, &params.settings.outage, || params.outbox.claim_pending(claim)).await
+}
+
+/// Marks what the stream has; sets aside what it will never have, the dead letter before the row's mark.
+async fn mark(params: Params, life: Lifeline, message: BatchPublished) -> Result<(), Error> {
+    let Params { outbox, ledger, settings, .. } = &params;
+    let BatchPublished { published, refused, .. } = &message;
+    if !published.is_empty() {
+        outage::ride_out(&life, &settings.outage, || outbox.mark_processed(published)).await?;
+    }
+    if !refused.is_empty() {
+        let letters: Vec<DeadLetter> = refused.iter().map(|refused| (*refused.letter).clone()).collect();
+        let failed: Vec<(RowId, String)> =
+            refused.iter().map(|refused| (refused.row.clone(), refused.letter.cause.error.clone())).collect();
+        tracing::warn!(rows = failed.len(), error = %failed[0].1, "rows that cannot be published were set aside");
+        outage::ride_out(&life, &settings.outage, || ledger.record_unpublishable(&letters)).await?;
+        outage::ride_out(&life, &settings.outage, || outbox.mark_failed(&failed)).await?;
+    }
+    Ok(())
+}
+
+/// Parts the rows that are events from those that never will be.
+fn sort_out(rows: Vec<Row>, source: &str) -> (Vec<(RowId, Event)>, Vec<Refused>) {
+    let (mut events, mut refused) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in rows {
+        match row.event {
+            Ok(event) => events.push((row.id, event)),
+            Err(malformed) => {
+                let cause = Cause {
+                    stage: Stage::Relay,
+                    kind: ErrorKind::Malformed,
+                    error: outage::chain(&malformed.reason),
+                    attempts: 1,
+                };
+                let place = format!("{source}@{}", row.id);
+                let mut letter = DeadLetter::of_malformed(&malformed, &row.topic, &place, cause);
+                letter.position = Some(row.id.to_string());
+                refused.push(Refused { row: row.id, letter: Box::new(letter) });
+            }
+        }
+    }
+    (events, refused)
+}

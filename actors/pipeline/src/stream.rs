@@ -1,0 +1,209 @@
+//! The `EventStream` port: durable, ordered, partitioned streams read by consumer groups.
+
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde::{Serialize, Serializer};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{cloudevent::Malformed, event::Event, outage::Error};
+
+/// One partition of one topic: a stream of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Partition {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// From 0 to the number of partitions less one.
+    pub number: u16,
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.topic, self.number)
+    }
+}
+
+/// The partition of a key: XXH3-64 of its UTF-8 bytes modulo the number of partitions.
+///
+/// Stable for ever: changing it, or the number of partitions, would split the order of a key in two.
+#[must_use]
+pub fn partition_of(key: &str, partitions: u16) -> u16 {
+    let partition = xxh3_64(key.as_bytes()) % u64::from(partitions.max(1));
+    u16::try_from(partition).unwrap_or_default()
+}
+
+/// Where an entry stands in its partition. Redis' `milliseconds-sequence`; an embedded stream counts in the first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position {
+    /// Redis: milliseconds since 1970. Embedded: the entry's number.
+    pub major: u64,
+    /// Redis: counts within the millisecond. Embedded: 0.
+    pub minor: u64,
+}
+
+impl Position {
+    /// The least position after this one.
+    #[must_use]
+    pub fn successor(self) -> Self {
+        match self.minor.checked_add(1) {
+            Some(minor) => Self { minor, ..self },
+            None => Self { major: self.major.saturating_add(1), minor: 0 },
+        }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.major, self.minor)
+    }
+}
+
+impl Serialize for Position {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The text is not a position.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a stream position: {0:?}")]
+pub struct NotAPosition(String);
+
+impl FromStr for Position {
+    type Err = NotAPosition;
+
+    fn from_str(text: &str) -> Result<Self, NotAPosition> {
+        let (major, minor) = text.split_once('-').unwrap_or((text, "0"));
+        match (major.parse(), minor.parse()) {
+            (Ok(major), Ok(minor)) => Ok(Self { major, minor }),
+            _ => Err(NotAPosition(text.to_owned())),
+        }
+    }
+}
+
+/// One entry as it was delivered to a group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivered {
+    /// Where it was read.
+    pub partition: Partition,
+    /// Its position there.
+    pub position: Position,
+    /// How often it has been delivered, this time included.
+    pub deliveries: u32,
+    /// The event, or why it is none.
+    pub event: Result<Event, Box<Malformed>>,
+}
+
+/// How one group stands in one partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GroupLag {
+    /// The group.
+    pub group: String,
+    /// The partition.
+    pub partition: Partition,
+    /// Entries in the partition.
+    pub length: u64,
+    /// Entries that were not yet delivered to the group, where the server can tell.
+    pub undelivered: Option<u64>,
+    /// Entries delivered and not acknowledged.
+    pub pending: u64,
+}
+
+/// A partition that holds as many entries as it may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AtCap {
+    /// The fullest partition.
+    pub partition: Partition,
+    /// Its entries.
+    pub length: u64,
+}
+
+/// What reading needs to know of its reader.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    /// The consumer group.
+    pub group: String,
+    /// This process within the group.
+    pub consumer: String,
+}
+
+/// Durable, ordered streams.
+///
+/// A partition has one reader within a group, which holds its lease. Every method may run twice.
+#[async_trait]
+pub trait EventStream: Send + Sync {
+    /// Appends all events or none, each to the partition of its key, in their order.
+    ///
+    /// Says which of the partitions it wrote to is at its cap now, the fullest one.
+    async fn append(&self, events: &[Event]) -> Result<Option<AtCap>, Error>;
+
+    /// The partition as it is, if it is still at its cap.
+    async fn at_cap(&self, partition: &Partition) -> Result<Option<AtCap>, Error>;
+
+    /// Makes the group known to the partitions, from their very beginning. Nothing changes where it is known.
+    async fn ensure_group(&self, group: &str, partitions: &[Partition]) -> Result<(), Error>;
+
+    /// Makes this reader the owner of entries that are pending in one partition, after `after`, whoever had them;
+    /// at most `limit`, in order. Only the holder of the partition's lease may ask.
+    async fn take_over_pending(
+        &self,
+        reader: &Reader,
+        partition: &Partition,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Delivered>, Error>;
+
+    /// New entries of these partitions, each partition's in order; at most `limit` a partition.
+    ///
+    /// Waits at most `wait` for the first one. A caller that stops waiting half-way loses nothing: what was
+    /// delivered is pending.
+    async fn read_new(
+        &self,
+        reader: &Reader,
+        partitions: &[Partition],
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Vec<Delivered>, Error>;
+
+    /// Ends the entries' being pending. Comes after the ledger's commit.
+    async fn acknowledge(
+        &self,
+        group: &str,
+        partition: &Partition,
+        positions: &[Position],
+    ) -> Result<(), Error>;
+
+    /// Deletes the entries that no group needs any more; says how many. A partition that no group reads keeps all.
+    async fn trim(&self, partition: &Partition) -> Result<u64, Error>;
+
+    /// How every known group stands in every partition of these topics.
+    async fn lag(&self, topics: &[String]) -> Result<Vec<GroupLag>, Error>;
+
+    /// All topics that anything was ever appended to.
+    async fn topics(&self) -> Result<Vec<String>, Error>;
+
+    /// All partitions of a topic.
+    fn partitions(&self, topic: &str) -> Vec<Partition>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_partition_of_a_key_never_changes() {
+        let partitions: Vec<u16> =
+            ["c-1", "c-2", "conversation-7", "", "日本"].iter().map(|key| partition_of(key, 8)).collect();
+        assert_eq!(partitions, PINNED);
+    }
+
+    const PINNED: [u16; 5] = [4, 7, 2, 2, 0];
+
+    #[test]
+    fn positions_order_by_number_and_read_back() {
+        let parse = |text: &str| text.parse::<Position>().unwrap();
+        assert!(parse("9-10") > parse("9-9") && parse("10-0") > parse("9-99"));
+        assert_eq!(parse("1769035355992-3").to_string(), "1769035355992-3");
+        assert!("chat-1".parse::<Position>().is_err());
+    }
+}

@@ -1,0 +1,195 @@
+//! `StreamPublisher`: batches of events into their streams, in the order in which they came.
+//!
+//! In: [`PublishBatch`] from the [`OutboxPoller`]. Out: [`BatchPublished`] back to it.
+//!
+//! One batch is appended at a time, all or nothing: a second one on its way could get through while the first
+//! fails, and a key's later event would overtake its earlier one. During an outage the batch in hand is tried until
+//! the stream is back; a stream at its cap is waited for. A crash loses the batch in hand, whose rows are still
+//! pending in the outbox.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use factline_supervision::{BackoffPolicy, Condition, Lifeline, Ref};
+
+use crate::{
+    batch::{BatchId, Epoch},
+    dead_letter::{Cause, DeadLetter, ErrorKind, Stage},
+    event::Event,
+    outage::{self, Error},
+    outbox::RowId,
+    outbox_poller::{BatchPublished, OutboxPoller, Refused},
+    stream::{AtCap, EventStream},
+};
+
+/// How often a stream at its cap is looked at.
+const CAP_POLL: Duration = Duration::from_millis(100);
+
+/// What the publisher works with.
+#[derive(Clone)]
+pub struct Params {
+    /// Where events go.
+    pub stream: Arc<dyn EventStream>,
+    /// Who wants to know.
+    pub poller: Ref<OutboxPoller>,
+    /// Shared with the poller.
+    pub epoch: Epoch,
+    /// Pauses during an outage.
+    pub outage: BackoffPolicy,
+}
+
+/// Events to publish.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct PublishBatch {
+    /// The batch.
+    pub batch: BatchId,
+    /// The events and their rows, in outbox order.
+    pub events: Vec<(RowId, Event)>,
+    /// Rows that are no events, to be reported together with the batch.
+    pub refused: Vec<Refused>,
+}
+
+/// The actor.
+pub struct StreamPublisher {
+    params: Params,
+    life: Lifeline,
+    queue: VecDeque<PublishBatch>,
+    busy: bool,
+}
+
+impl StreamPublisher {
+    /// A publisher with nothing to do.
+    #[must_use]
+    pub fn new(params: Params, life: Lifeline) -> Self {
+        let _voids_what_waits = params.epoch.begin();
+        Self { params, life, queue: VecDeque::new(), busy: false }
+    }
+
+    fn publish_next(&mut self, ctx: &mut Context<Self>) {
+        self.life.set_in_flight(self.queue.len() + usize::from(self.busy));
+        if self.busy {
+            return;
+        }
+        let Some(batch) = self.queue.pop_front() else {
+            if self.life.is_stopping() {
+                ctx.stop();
+            }
+            return;
+        };
+        self.busy = true;
+        let work = publish_and_report(self.params.clone(), self.life.clone(), batch);
+        ctx.spawn(work.into_actor(self).map(|published, publisher, ctx| {
+            publisher.busy = false;
+            publisher.life.progress();
+            if let Err(error) = published {
+                publisher.queue.clear(); // a shutdown during an outage: all rows are still pending
+                tracing::warn!(error = %outage::chain(&error), "batches left unpublished in the outbox");
+            }
+            publisher.publish_next(ctx);
+        }));
+    }
+}
+
+impl Actor for StreamPublisher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.life.on_stop(ctx, Self::publish_next);
+        self.life.ready();
+    }
+}
+
+impl Handler<PublishBatch> for StreamPublisher {
+    type Result = ();
+
+    fn handle(&mut self, batch: PublishBatch, ctx: &mut Self::Context) {
+        if self.params.epoch.is_current(batch.batch) {
+            self.queue.push_back(batch);
+            self.publish_next(ctx);
+        }
+    }
+}
+
+async fn publish_and_report(params: Params, life: Lifeline, batch: PublishBatch) -> Result<(), Error> {
+    let PublishBatch { batch, events, mut refused } = batch;
+    let (rows, events): (Vec<RowId>, Vec<Event>) = events.into_iter().unzip();
+    let published = publish(&params, &life, &rows, &events).await?;
+    refused.extend(published.refused);
+    let report = BatchPublished { batch, published: published.rows, refused };
+    if params.poller.deliver(report).await.is_err() {
+        tracing::debug!(?batch, "no poller to report to: its successor publishes the batch again");
+    }
+    if let Some(full) = published.at_cap {
+        wait_below_cap(&params, &life, full).await?;
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Published {
+    rows: Vec<RowId>,
+    refused: Vec<Refused>,
+    at_cap: Option<AtCap>,
+}
+
+/// Appends the events; where the stream refuses the data, parts the batch until the guilty event stands alone.
+async fn publish(
+    params: &Params,
+    life: &Lifeline,
+    rows: &[RowId],
+    events: &[Event],
+) -> Result<Published, Error> {
+    let mut published = Published::default();
+    let mut ranges = vec![0..events.len()];
+    while let Some(range) = ranges.pop() {
+        if range.is_empty() {
+            continue;
+        }
+        let append = || params.stream.append(&events[range.clone()]);
+        match outage::ride_out(life, &params.outage, append).await {
+            Ok(at_cap) => {
+                published.rows.extend_from_slice(&rows[range]);
+                published.at_cap = at_cap.or(published.at_cap);
+            }
+            Err(error) if error.is_outage() => return Err(error),
+            Err(error) if range.len() == 1 => {
+                let (row, event) = (rows[range.start].clone(), &events[range.start]);
+                published.refused.push(refusal(row, event, &error));
+            }
+            Err(_) => {
+                let middle = range.start + range.len() / 2;
+                ranges.push(middle..range.end);
+                ranges.push(range.start..middle); // taken first: order holds
+            }
+        }
+    }
+    Ok(published)
+}
+
+fn refusal(row: RowId, event: &Event, error: &Error) -> Refused {
+    let (stage, kind) = (Stage::Relay, ErrorKind::Refused);
+    let cause = Cause { stage, kind, error: outage::chain(error), attempts: 1 };
+    let mut letter = DeadLetter::of_event(event, cause);
+    letter.position = Some(row.to_string());
+    Refused { row, letter: Box::new(letter) }
+}
+
+/// Rests while the stream holds as much as it may: the pressure travels back until the outbox holds the rows.
+async fn wait_below_cap(params: &Params, life: &Lifeline, full: AtCap) -> Result<(), Error> {
+    let mut full = Some(full);
+    while let Some(AtCap { partition, length }) = full {
+        let reason =
+            format!("stream {partition} is at its cap with {length} entries that a group still needs");
+        life.set_condition(Condition::Paused(reason));
+        life.progress();
+        tokio::select! {
+            () = tokio::time::sleep(CAP_POLL) => {}
+            () = life.stopping() => return Ok(()),
+        }
+        let look = || params.stream.at_cap(&partition);
+        full = outage::ride_out(life, &params.outage, look).await?;
+    }
+    life.set_condition(Condition::Healthy);
+    Ok(())
+}
