@@ -1,0 +1,13 @@
+DROP TABLE operator_log;
+DROP TABLE leases;
+DROP TABLE dead_letters;
+DROP TABLE event_attempts;
+DROP TABLE conversations;
+DROP TABLE facts;
+DROP TABLE event_ledger;
+DROP TABLE stream_pending;
+DROP TABLE stream_groups;
+DROP TABLE stream_entries;
+DROP TABLE stream_partitions;
+DROP TABLE stream_meta;
+DROP TABLE outbox_events;
