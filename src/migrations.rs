@@ -1,0 +1,35 @@
+//! Which migrations there are, and which of them a database has.
+
+use serde::Serialize;
+use sqlx::migrate::Migrator;
+
+/// One migration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Migration {
+    /// Its number, counted upwards.
+    pub version: i64,
+    /// What it does.
+    pub description: String,
+    /// Whether the database has it.
+    pub applied: bool,
+}
+
+/// All migrations of a set, and those that only a newer version of Factline knows.
+#[must_use]
+pub fn compare(migrator: &Migrator, applied: &[i64]) -> Vec<Migration> {
+    let known = migrator.iter().filter(|migration| !migration.migration_type.is_down_migration());
+    let mut all: Vec<Migration> = known
+        .map(|migration| Migration {
+            version: migration.version,
+            description: migration.description.to_string(),
+            applied: applied.contains(&migration.version),
+        })
+        .collect();
+    for &version in applied {
+        if !all.iter().any(|migration| migration.version == version) {
+            let description = "made by a newer version of factline".to_owned();
+            all.push(Migration { version, description, applied: true });
+        }
+    }
+    all
+}

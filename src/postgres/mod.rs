@@ -1,0 +1,65 @@
+//! The PostgreSQL adapters. All SQL for PostgreSQL lives in this folder.
+//!
+//! # Layout
+//!
+//! - [`outbox`]: the application's outbox table, whatever its columns are called;
+//! - [`store`]: Factline's own tables: the ledger with what it guards, leases, and what there is to read;
+//! - [`migrations`]: both sets of tables.
+
+use std::{error::Error as StdError, str::FromStr, time::Duration};
+
+use factline_pipeline::outage::Error;
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+pub mod migrations;
+pub mod outbox;
+mod records;
+pub mod store;
+
+/// A statement that takes longer waits for something that a retry should wait for instead.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A pool of connections; nothing is connected until it is used.
+///
+/// An unreadable URL is an error; it never repeats the URL, which may hold a password.
+pub fn pool(url: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
+    let options = PgConnectOptions::from_str(url)?.application_name("factline");
+    Ok(PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // A ping before each use costs a round trip; a connection that broke is an outage like any other.
+        .test_before_acquire(false)
+        .connect_lazy_with(options))
+}
+
+/// Tells data that PostgreSQL will always refuse from everything that may pass.
+fn failed(error: sqlx::Error) -> Error {
+    let service = "postgres";
+    if refuses_data(&error) {
+        Error::Data { service, source: Box::new(error) }
+    } else {
+        Error::Unavailable { service, source: Box::new(error) }
+    }
+}
+
+/// SQLSTATE classes 21 to 23 and 54: cardinality, data exception, integrity, program limit.
+fn refuses_data(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Encode(_) => true,
+        sqlx::Error::Database(error) => {
+            // Two transactions that state the same new fact race for it; the loser just tries again.
+            let race = error.constraint() == Some("facts_current");
+            let code = error.code().unwrap_or_default();
+            !race && ["21", "22", "23", "54"].iter().any(|class| code.starts_with(class))
+        }
+        _ => false,
+    }
+}
+
+/// An error that no server gave.
+fn unusable(reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+    Error::Unavailable { service: "postgres", source: reason.into() }
+}

@@ -1,0 +1,170 @@
+//! What there is to read in the store.
+
+use async_trait::async_trait;
+use factline_pipeline::outage::Error;
+use sqlx::{Row as _, postgres::PgRow};
+use uuid::Uuid;
+
+use super::{failed, store::Store};
+use crate::records::{
+    ConversationRecord, DeadLetterFilter, DeadLetterRecord, FactFilter, FactRecord, LedgerRecord, Records,
+    Totals,
+};
+
+#[async_trait]
+impl Records for Store {
+    async fn facts(&self, filter: &FactFilter) -> Result<Vec<FactRecord>, Error> {
+        let rows = sqlx::query(
+            "SELECT * FROM factline.facts WHERE ($1::text IS NULL OR subject = $1) \
+             AND ($2::text IS NULL OR predicate = $2) AND ($3::text IS NULL OR conversation_id = $3) \
+             AND ($4::uuid IS NULL OR event_id = $4) AND ($5 OR superseded_by IS NULL) ORDER BY id DESC LIMIT $6",
+        )
+        .bind(&filter.subject)
+        .bind(&filter.predicate)
+        .bind(&filter.conversation_id)
+        .bind(filter.event_id)
+        .bind(filter.superseded)
+        .bind(i64::from(filter.limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        all(&rows, fact)
+    }
+
+    async fn ledger(&self, event_id: Uuid) -> Result<Vec<LedgerRecord>, Error> {
+        // The key begins with the group: name the few there are, so that the index serves.
+        let rows = sqlx::query(
+            "WITH RECURSIVE groups(name) AS ( \
+               (SELECT consumer_group FROM factline.event_ledger ORDER BY consumer_group LIMIT 1) \
+               UNION ALL SELECT (SELECT consumer_group FROM factline.event_ledger \
+                 WHERE consumer_group > groups.name ORDER BY consumer_group LIMIT 1) FROM groups \
+               WHERE groups.name IS NOT NULL) \
+             SELECT l.* FROM groups JOIN factline.event_ledger AS l \
+             ON l.consumer_group = groups.name AND l.event_id = $1 ORDER BY l.consumer_group",
+        )
+        .bind(event_id)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        all(&rows, ledger)
+    }
+
+    async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error> {
+        let rows = sqlx::query(
+            "SELECT * FROM factline.dead_letters WHERE ($1::text IS NULL OR event_id = $1) \
+             AND ($2::text IS NULL OR status = $2) ORDER BY id DESC LIMIT $3",
+        )
+        .bind(&filter.event_id)
+        .bind(&filter.status)
+        .bind(i64::from(filter.limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        all(&rows, dead_letter)
+    }
+
+    async fn conversations(&self, limit: u32) -> Result<Vec<ConversationRecord>, Error> {
+        let rows = sqlx::query("SELECT * FROM factline.conversations ORDER BY watermark_ms DESC LIMIT $1")
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed)?;
+        all(&rows, conversation)
+    }
+
+    async fn totals(&self) -> Result<Totals, Error> {
+        let row = sqlx::query(
+            "SELECT (SELECT count(*) FROM factline.event_ledger WHERE outcome = 'processed') AS processed, \
+             (SELECT count(*) FROM factline.event_ledger WHERE outcome = 'dead_lettered') AS dead_lettered, \
+             (SELECT count(*) FROM factline.facts WHERE superseded_by IS NULL) AS facts, \
+             (SELECT count(*) FROM factline.dead_letters WHERE status = 'open') AS open_dead_letters",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(failed)?;
+        let totals = |row: &PgRow| {
+            Ok(Totals {
+                processed: row.try_get("processed")?,
+                dead_lettered: row.try_get("dead_lettered")?,
+                facts: row.try_get("facts")?,
+                open_dead_letters: row.try_get("open_dead_letters")?,
+            })
+        };
+        totals(&row).map_err(failed)
+    }
+}
+
+fn all<T>(rows: &[PgRow], one: fn(&PgRow) -> Result<T, sqlx::Error>) -> Result<Vec<T>, Error> {
+    rows.iter().map(one).collect::<Result<_, _>>().map_err(failed)
+}
+
+fn fact(row: &PgRow) -> Result<FactRecord, sqlx::Error> {
+    Ok(FactRecord {
+        id: row.try_get("id")?,
+        subject: row.try_get("subject")?,
+        predicate: row.try_get("predicate")?,
+        object: row.try_get("object")?,
+        confidence: row.try_get("confidence")?,
+        valid_from: row.try_get("valid_from")?,
+        valid_to: row.try_get("valid_to")?,
+        superseded_by: row.try_get("superseded_by")?,
+        recorded_at: row.try_get("recorded_at")?,
+        event_id: row.try_get("event_id")?,
+        conversation_id: row.try_get("conversation_id")?,
+        message_id: row.try_get("message_id")?,
+        quote: row.try_get("quote")?,
+        span_start: row.try_get("span_start")?,
+        span_end: row.try_get("span_end")?,
+        extractor: row.try_get("extractor")?,
+        extractor_version: row.try_get("extractor_version")?,
+    })
+}
+
+fn ledger(row: &PgRow) -> Result<LedgerRecord, sqlx::Error> {
+    Ok(LedgerRecord {
+        consumer_group: row.try_get("consumer_group")?,
+        event_id: row.try_get("event_id")?,
+        topic: row.try_get("topic")?,
+        partition: row.try_get("partition")?,
+        position: row.try_get("position")?,
+        event_type: row.try_get("event_type")?,
+        outcome: row.try_get("outcome")?,
+        facts: row.try_get("facts")?,
+        attempts: row.try_get("attempts")?,
+        occurred_at: row.try_get("occurred_at")?,
+        processed_at: row.try_get("processed_at")?,
+        traceparent: row.try_get("traceparent")?,
+    })
+}
+
+fn dead_letter(row: &PgRow) -> Result<DeadLetterRecord, sqlx::Error> {
+    Ok(DeadLetterRecord {
+        id: row.try_get("id")?,
+        consumer_group: row.try_get("consumer_group")?,
+        stage: row.try_get("stage")?,
+        event_id: row.try_get("event_id")?,
+        topic: row.try_get("topic")?,
+        partition: row.try_get("partition")?,
+        position: row.try_get("position")?,
+        key: row.try_get("key")?,
+        event_type: row.try_get("event_type")?,
+        payload: String::from_utf8_lossy(row.try_get("payload")?).into_owned(),
+        error_kind: row.try_get("error_kind")?,
+        error: row.try_get("error")?,
+        fingerprint: row.try_get("fingerprint")?,
+        attempts: row.try_get("attempts")?,
+        dead_at: row.try_get("dead_at")?,
+        status: row.try_get("status")?,
+    })
+}
+
+fn conversation(row: &PgRow) -> Result<ConversationRecord, sqlx::Error> {
+    Ok(ConversationRecord {
+        conversation_id: row.try_get("conversation_id")?,
+        title: row.try_get("title")?,
+        title_source: row.try_get("title_source")?,
+        message_count: row.try_get("message_count")?,
+        checksum: row.try_get("checksum")?,
+        watermark_ms: row.try_get("watermark_ms")?,
+    })
+}

@@ -1,0 +1,189 @@
+//! What the store knows, read only: for the commands, and for whoever asks over HTTP.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use factline_pipeline::outage::Error;
+use serde::Serialize;
+use uuid::Uuid;
+
+/// Which facts to list. Newest first.
+#[derive(Debug, Clone, Default)]
+pub struct FactFilter {
+    /// Of this subject.
+    pub subject: Option<String>,
+    /// Of this predicate.
+    pub predicate: Option<String>,
+    /// Of this conversation.
+    pub conversation_id: Option<String>,
+    /// Stated by this event.
+    pub event_id: Option<Uuid>,
+    /// Also those that a newer value has replaced.
+    pub superseded: bool,
+    /// How many at most.
+    pub limit: u32,
+}
+
+/// A fact as it is stored.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FactRecord {
+    /// Its id.
+    pub id: Uuid,
+    /// Whom or what it is about.
+    pub subject: String,
+    /// The relation.
+    pub predicate: String,
+    /// The value.
+    pub object: String,
+    /// From 0 to 1; rises when the fact is stated again.
+    pub confidence: f32,
+    /// Since when it holds.
+    pub valid_from: DateTime<Utc>,
+    /// Until when it held.
+    pub valid_to: Option<DateTime<Utc>>,
+    /// The newer fact that replaced it.
+    pub superseded_by: Option<Uuid>,
+    /// When it was recorded.
+    pub recorded_at: DateTime<Utc>,
+    /// The event that stated it first.
+    pub event_id: Uuid,
+    /// Its conversation.
+    pub conversation_id: String,
+    /// Its message.
+    pub message_id: String,
+    /// The words.
+    pub quote: String,
+    /// Where they begin in the message, in Unicode characters.
+    pub span_start: i32,
+    /// Where they end, exclusive.
+    pub span_end: i32,
+    /// Who found it.
+    pub extractor: String,
+    /// In which version.
+    pub extractor_version: i16,
+}
+
+/// A row of the ledger.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LedgerRecord {
+    /// The consumer group.
+    pub consumer_group: String,
+    /// The event.
+    pub event_id: Uuid,
+    /// The topic.
+    pub topic: String,
+    /// The partition; none for a row of the outbox that was never published.
+    pub partition: Option<i32>,
+    /// The position there.
+    pub position: Option<String>,
+    /// The event type.
+    pub event_type: String,
+    /// `processed`, `dead_lettered` or `discarded`.
+    pub outcome: String,
+    /// How many facts the event stated, new or repeated.
+    pub facts: i32,
+    /// At which attempt.
+    pub attempts: i32,
+    /// When it happened.
+    pub occurred_at: Option<DateTime<Utc>>,
+    /// When it was recorded.
+    pub processed_at: DateTime<Utc>,
+    /// The producer's trace.
+    pub traceparent: Option<String>,
+}
+
+/// Which dead letters to list. Newest first.
+#[derive(Debug, Clone, Default)]
+pub struct DeadLetterFilter {
+    /// Of this event, by its id as it came.
+    pub event_id: Option<String>,
+    /// In this state.
+    pub status: Option<String>,
+    /// How many at most.
+    pub limit: u32,
+}
+
+/// A dead letter as it is stored.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DeadLetterRecord {
+    /// Its id.
+    pub id: Uuid,
+    /// The consumer group, or the source whose relay set it aside.
+    pub consumer_group: String,
+    /// Which stage.
+    pub stage: String,
+    /// The event's id as it came.
+    pub event_id: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: Option<i32>,
+    /// The position there, or the outbox row.
+    pub position: Option<String>,
+    /// The key.
+    pub key: Option<String>,
+    /// The event type.
+    pub event_type: Option<String>,
+    /// The payload, unreadable bytes replaced.
+    pub payload: String,
+    /// What kind of failure.
+    pub error_kind: String,
+    /// The chain of errors.
+    pub error: String,
+    /// Equal causes have equal ones.
+    pub fingerprint: String,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// When it was set aside.
+    pub dead_at: DateTime<Utc>,
+    /// `open`, `reprocessing`, `resolved` or `discarded`.
+    pub status: String,
+}
+
+/// What is known of a conversation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ConversationRecord {
+    /// The conversation.
+    pub conversation_id: String,
+    /// Its title.
+    pub title: Option<String>,
+    /// Who gave it.
+    pub title_source: Option<String>,
+    /// Messages recorded.
+    pub message_count: i64,
+    /// The exclusive or of the messages' hashes: equal for equal messages in any order.
+    pub checksum: i64,
+    /// The latest message's time, in milliseconds since 1970.
+    pub watermark_ms: i64,
+}
+
+/// How much the store holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Events processed.
+    pub processed: i64,
+    /// Events set aside.
+    pub dead_lettered: i64,
+    /// Facts that hold.
+    pub facts: i64,
+    /// Dead letters that nobody has dealt with.
+    pub open_dead_letters: i64,
+}
+
+/// The store, read only.
+#[async_trait]
+pub trait Records: Send + Sync {
+    /// Facts.
+    async fn facts(&self, filter: &FactFilter) -> Result<Vec<FactRecord>, Error>;
+
+    /// What the ledger has of an event, one row for each group.
+    async fn ledger(&self, event_id: Uuid) -> Result<Vec<LedgerRecord>, Error>;
+
+    /// Dead letters.
+    async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error>;
+
+    /// Conversations, the ones with the latest messages first.
+    async fn conversations(&self, limit: u32) -> Result<Vec<ConversationRecord>, Error>;
+
+    /// How much there is. Counts whole tables: for a person who asks, not for a scrape.
+    async fn totals(&self) -> Result<Totals, Error>;
+}

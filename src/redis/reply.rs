@@ -1,0 +1,158 @@
+//! What Redis answers, taken apart without copying payloads.
+
+use factline_pipeline::{cloudevent::RawEntry, outage::Error, stream::Position};
+use redis::{FromRedisValue, Value, from_redis_value};
+
+/// One consumer group of one stream.
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) pending: u64,
+    pub(super) last_delivered: Position,
+    /// Entries not yet delivered; Redis 7 tells, unless entries were deleted from the middle.
+    pub(super) lag: Option<u64>,
+}
+
+/// The answer has another form than this version of Factline knows.
+#[derive(Debug, thiserror::Error)]
+#[error("unexpected answer to {command}; factline needs Redis 6.2 or later")]
+struct Unexpected {
+    command: &'static str,
+}
+
+fn unexpected(command: &'static str) -> Error {
+    Error::Unavailable { service: "redis", source: Box::new(Unexpected { command }) }
+}
+
+fn array(value: Value, command: &'static str) -> Result<Vec<Value>, Error> {
+    match value {
+        Value::Array(values) => Ok(values),
+        Value::Nil => Ok(Vec::new()),
+        _ => Err(unexpected(command)),
+    }
+}
+
+fn bytes(value: Value, command: &'static str) -> Result<Vec<u8>, Error> {
+    match value {
+        Value::BulkString(bytes) => Ok(bytes),
+        Value::SimpleString(text) => Ok(text.into_bytes()),
+        _ => Err(unexpected(command)),
+    }
+}
+
+fn position(value: Value, command: &'static str) -> Result<Position, Error> {
+    let text = String::from_utf8(bytes(value, command)?).map_err(|_| unexpected(command))?;
+    text.parse().map_err(|_| unexpected(command))
+}
+
+fn plain<T: FromRedisValue>(value: Value, command: &'static str) -> Result<T, Error> {
+    from_redis_value(value).map_err(|_| unexpected(command))
+}
+
+fn take<const N: usize>(value: Value, command: &'static str) -> Result<[Value; N], Error> {
+    array(value, command)?.try_into().map_err(|_| unexpected(command))
+}
+
+/// XREADGROUP: the entries of each stream that has any, by key.
+pub(super) fn streams(value: Value) -> Result<Vec<(Vec<u8>, Vec<(Position, RawEntry)>)>, Error> {
+    let command = "XREADGROUP";
+    let mut streams = Vec::new();
+    for stream in array(value, command)? {
+        let [key, found] = take(stream, command)?;
+        streams.push((bytes(key, command)?, entries(found)?));
+    }
+    Ok(streams)
+}
+
+/// Entries with their fields; those that were deleted are left out.
+pub(super) fn entries(value: Value) -> Result<Vec<(Position, RawEntry)>, Error> {
+    let command = "XREADGROUP or XCLAIM";
+    let mut entries = Vec::new();
+    for entry in array(value, command)? {
+        if entry == Value::Nil {
+            continue;
+        }
+        let [id, fields] = take(entry, command)?;
+        let mut raw = RawEntry::new();
+        let mut fields = array(fields, command)?.into_iter();
+        while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+            raw.push((bytes(name, command)?, bytes(value, command)?));
+        }
+        entries.push((position(id, command)?, raw));
+    }
+    Ok(entries)
+}
+
+/// XPENDING with a range: positions and how often each was delivered.
+pub(super) fn pending(value: Value) -> Result<Vec<(Position, u32)>, Error> {
+    let command = "XPENDING";
+    let mut pending = Vec::new();
+    for entry in array(value, command)? {
+        let [id, _consumer, _idle, deliveries] = take(entry, command)?;
+        pending.push((position(id, command)?, plain(deliveries, command)?));
+    }
+    Ok(pending)
+}
+
+/// XPENDING without a range: the oldest pending entry.
+pub(super) fn oldest_pending(value: Value) -> Result<Option<Position>, Error> {
+    let command = "XPENDING";
+    let [_count, oldest, _newest, _consumers] = take(value, command)?;
+    match oldest {
+        Value::Nil => Ok(None),
+        oldest => position(oldest, command).map(Some),
+    }
+}
+
+/// XINFO CONSUMERS: the names of those that have nothing pending.
+pub(super) fn idle_consumers(value: Value) -> Result<Vec<Vec<u8>>, Error> {
+    let command = "XINFO CONSUMERS";
+    let mut idle = Vec::new();
+    for consumer in array(value, command)? {
+        let (mut name, mut pending) = (Vec::new(), 0_u64);
+        for (field, value) in fields(consumer, command)? {
+            match field.as_slice() {
+                b"name" => name = bytes(value, command)?,
+                b"pending" => pending = plain(value, command)?,
+                _ => {}
+            }
+        }
+        if pending == 0 {
+            idle.push(name);
+        }
+    }
+    Ok(idle)
+}
+
+/// XINFO GROUPS.
+pub(super) fn groups(value: Value) -> Result<Vec<Group>, Error> {
+    let command = "XINFO GROUPS";
+    let mut groups = Vec::new();
+    for group in array(value, command)? {
+        let mut one =
+            Group { name: String::new(), pending: 0, last_delivered: Position::default(), lag: None };
+        for (field, value) in fields(group, command)? {
+            match field.as_slice() {
+                b"name" => one.name = plain(value, command)?,
+                b"pending" => one.pending = plain(value, command)?,
+                b"last-delivered-id" => one.last_delivered = position(value, command)?,
+                b"lag" => one.lag = plain(value, command)?,
+                _ => {}
+            }
+        }
+        groups.push(one);
+    }
+    Ok(groups)
+}
+
+/// A map, which RESP2 sends as a flat list.
+fn fields(value: Value, command: &'static str) -> Result<Vec<(Vec<u8>, Value)>, Error> {
+    if let Value::Map(map) = value {
+        return map.into_iter().map(|(name, value)| Ok((bytes(name, command)?, value))).collect();
+    }
+    let mut flat = array(value, command)?.into_iter();
+    let mut fields = Vec::new();
+    while let (Some(name), Some(value)) = (flat.next(), flat.next()) {
+        fields.push((bytes(name, command)?, value));
+    }
+    Ok(fields)
+}

@@ -1,0 +1,214 @@
+//! The statements of the [`stream`](super::stream) that are about its entries, and what an entry looks like.
+
+use chrono::Utc;
+use factline_pipeline::{
+    cloudevent,
+    event::Event,
+    outage::Error,
+    stream::{AtCap, Delivered, GroupLag, Partition, Position},
+};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+
+use super::{attributes_in, count, failed, text_in, time_of};
+
+/// The columns of an entry that are CloudEvents attributes, and named like them.
+const ATTRIBUTES: [&str; 12] = [
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "subject",
+    "time",
+    "datacontenttype",
+    "partitionkey",
+    "sequence",
+    "traceparent",
+    "tracestate",
+    "data",
+];
+
+/// An event that is to be appended.
+pub(super) struct Entry<'a> {
+    pub(super) event: &'a Event,
+    pub(super) partition: u16,
+}
+
+impl Serialize for Entry<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("topic", &self.event.topic)?;
+        map.serialize_entry("partition", &self.partition)?;
+        let mut attributes = Ok(());
+        cloudevent::encode(self.event, |name, value| {
+            if attributes.is_ok() {
+                attributes = map.serialize_entry(name, value);
+            }
+        });
+        attributes?;
+        map.end()
+    }
+}
+
+/// A partition, or one entry of it, as a parameter.
+#[derive(Serialize, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place<'a> {
+    topic: &'a str,
+    partition: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entry: Option<i64>,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn of_partition(partition: &'a Partition) -> Self {
+        Self { topic: &partition.topic, partition: partition.number, entry: None }
+    }
+
+    pub(super) fn of_new(entry: &Entry<'a>) -> Self {
+        Self { topic: &entry.event.topic, partition: entry.partition, entry: None }
+    }
+
+    pub(super) fn of_entry(delivered: &'a Delivered) -> Self {
+        Self { entry: Some(number_of(delivered.position)), ..Self::of_partition(&delivered.partition) }
+    }
+}
+
+/// The number of the entry at a position; of a position that no entry can have, one that none has.
+pub(super) fn number_of(position: Position) -> i64 {
+    i64::try_from(position.major).unwrap_or(i64::MAX)
+}
+
+/// The first number of partitions that was ever given, and stays.
+pub(super) async fn record_partitions_once(
+    connection: &mut SqliteConnection,
+    partitions: u16,
+) -> Result<u16, Error> {
+    sqlx::query("INSERT INTO stream_meta (name, value) VALUES ('partitions', ?1) ON CONFLICT DO NOTHING")
+        .bind(partitions)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    sqlx::query_scalar("SELECT value FROM stream_meta WHERE name = 'partitions'")
+        .fetch_one(connection)
+        .await
+        .map_err(failed)
+}
+
+pub(super) async fn append(connection: &mut SqliteConnection, entries: &str) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO stream_entries (topic, partition, specversion, id, source, type, subject, time, \
+         datacontenttype, partitionkey, sequence, traceparent, tracestate, data) \
+         SELECT value ->> 'topic', value ->> 'partition', value ->> 'specversion', value ->> 'id', \
+         value ->> 'source', value ->> 'type', value ->> 'subject', value ->> 'time', \
+         value ->> 'datacontenttype', value ->> 'partitionkey', value ->> 'sequence', \
+         value ->> 'traceparent', value ->> 'tracestate', value ->> 'data' FROM json_each(?1) ORDER BY key",
+    )
+    .bind(entries)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+pub(super) async fn fullest_at_cap(
+    connection: &mut SqliteConnection,
+    places: &str,
+    max_length: u64,
+) -> Result<Option<AtCap>, Error> {
+    let fullest = sqlx::query(
+        "SELECT s.topic, s.partition, s.length FROM json_each(?1) AS p CROSS JOIN stream_partitions AS s \
+         ON s.topic = p.value ->> 'topic' AND s.partition = p.value ->> 'partition' \
+         WHERE s.length >= ?2 ORDER BY s.length DESC LIMIT 1",
+    )
+    .bind(places)
+    .bind(i64::try_from(max_length).unwrap_or(i64::MAX))
+    .fetch_optional(connection)
+    .await
+    .map_err(failed)?;
+    let at_cap =
+        |row: SqliteRow| Ok(AtCap { partition: partition_in(&row)?, length: counted_in(&row, "length")? });
+    fullest.map(at_cap).transpose().map_err(failed)
+}
+
+/// Deletes the oldest entries that every group has been given and none has pending; none if there is no group.
+pub(super) async fn delete_unneeded(
+    connection: &mut SqliteConnection,
+    partition: &Partition,
+    limit: usize,
+) -> Result<u64, Error> {
+    let deleted = sqlx::query(
+        "DELETE FROM stream_entries WHERE entry IN (\
+           SELECT entry FROM stream_entries WHERE topic = ?1 AND partition = ?2 AND entry < (\
+             SELECT min(coalesce((SELECT min(p.entry) FROM stream_pending AS p \
+               WHERE p.group_name = g.group_name AND p.topic = ?1 AND p.partition = ?2), g.last_delivered + 1)) \
+             FROM stream_groups AS g WHERE g.topic = ?1 AND g.partition = ?2) ORDER BY entry LIMIT ?3)",
+    )
+    .bind(&*partition.topic)
+    .bind(partition.number)
+    .bind(count(limit))
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(deleted.rows_affected())
+}
+
+pub(super) async fn select_lag(readers: &SqlitePool, topics: &str) -> Result<Vec<GroupLag>, Error> {
+    let rows = sqlx::query(
+        "SELECT g.group_name, g.topic, g.partition, coalesce(s.length, 0) AS length, \
+         (SELECT count(*) FROM stream_entries AS e WHERE e.topic = g.topic AND e.partition = g.partition \
+           AND e.entry > g.last_delivered) AS undelivered, \
+         (SELECT count(*) FROM stream_pending AS p WHERE p.group_name = g.group_name AND p.topic = g.topic \
+           AND p.partition = g.partition) AS pending \
+         FROM stream_groups AS g LEFT JOIN stream_partitions AS s \
+         ON s.topic = g.topic AND s.partition = g.partition \
+         WHERE g.topic IN (SELECT value FROM json_each(?1)) ORDER BY g.group_name, g.topic, g.partition",
+    )
+    .bind(topics)
+    .fetch_all(readers)
+    .await
+    .map_err(failed)?;
+    let lag = |row: &SqliteRow| {
+        Ok(GroupLag {
+            group: row.try_get("group_name")?,
+            partition: partition_in(row)?,
+            length: counted_in(row, "length")?,
+            undelivered: Some(counted_in(row, "undelivered")?),
+            pending: counted_in(row, "pending")?,
+        })
+    };
+    rows.iter().map(lag).collect::<Result<_, _>>().map_err(failed)
+}
+
+pub(super) async fn select_topics(readers: &SqlitePool) -> Result<Vec<String>, Error> {
+    let rows = sqlx::query("SELECT DISTINCT topic FROM stream_partitions ORDER BY topic")
+        .fetch_all(readers)
+        .await
+        .map_err(failed)?;
+    rows.iter().filter_map(|row| text_in(row, "topic").transpose()).collect::<Result<_, _>>().map_err(failed)
+}
+
+pub(super) fn all_delivered(rows: &[SqliteRow]) -> Result<Vec<Delivered>, Error> {
+    rows.iter().map(delivered_of).collect::<Result<_, _>>().map_err(failed)
+}
+
+/// Whatever somebody wrote into the attributes: it is an event, or says why it is none.
+fn delivered_of(row: &SqliteRow) -> Result<Delivered, sqlx::Error> {
+    let partition = partition_in(row)?;
+    let appended_at = text_in(row, "appended_at")?.and_then(|text| time_of(&text).ok());
+    let attributes = attributes_in(row, &ATTRIBUTES)?;
+    Ok(Delivered {
+        event: cloudevent::parse(&partition.topic, attributes, appended_at.unwrap_or_else(Utc::now)),
+        partition,
+        position: Position { major: counted_in(row, "entry")?, minor: 0 },
+        deliveries: u32::try_from(counted_in(row, "deliveries")?).unwrap_or(u32::MAX),
+    })
+}
+
+fn partition_in(row: &SqliteRow) -> Result<Partition, sqlx::Error> {
+    let topic: &str = row.try_get("topic")?;
+    Ok(Partition { topic: topic.into(), number: row.try_get("partition")? })
+}
+
+fn counted_in(row: &SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
+    Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or_default())
+}

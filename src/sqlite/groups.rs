@@ -1,0 +1,199 @@
+//! The statements of the [`stream`](super::stream) that are about its consumer groups and what they have pending.
+
+use factline_pipeline::{
+    outage::Error,
+    stream::{Delivered, Partition, Reader},
+};
+use sqlx::{SqliteConnection, SqlitePool};
+
+use super::{count, entries::all_delivered, failed};
+
+pub(super) async fn insert_group(
+    connection: &mut SqliteConnection,
+    group: &str,
+    places: &str,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO stream_groups (group_name, topic, partition) \
+         SELECT ?1, value ->> 'topic', value ->> 'partition' FROM json_each(?2) WHERE true \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(group)
+    .bind(places)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+/// Whether there is anything new for the group; a group that is not known yet begins at the beginning.
+pub(super) async fn any_undelivered(readers: &SqlitePool, group: &str, places: &str) -> Result<bool, Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM json_each(?2) AS p LEFT JOIN stream_groups AS g \
+         ON g.group_name = ?1 AND g.topic = p.value ->> 'topic' AND g.partition = p.value ->> 'partition' \
+         CROSS JOIN stream_entries AS e ON e.topic = p.value ->> 'topic' AND e.partition = p.value ->> 'partition' \
+         AND e.entry > coalesce(g.last_delivered, 0))",
+    )
+    .bind(group)
+    .bind(places)
+    .fetch_one(readers)
+    .await
+    .map_err(failed)
+}
+
+/// At most `limit` new entries of each partition, each partition's in order.
+pub(super) async fn select_undelivered(
+    connection: &mut SqliteConnection,
+    group: &str,
+    places: &str,
+    limit: usize,
+) -> Result<Vec<Delivered>, Error> {
+    let rows = sqlx::query(
+        "WITH place AS MATERIALIZED (\
+           SELECT p.value ->> 'topic' AS topic, p.value ->> 'partition' AS partition FROM json_each(?2) AS p), \
+         due AS MATERIALIZED (\
+           SELECT p.topic, p.partition, coalesce(g.last_delivered, 0) AS last, (\
+             SELECT e.entry FROM stream_entries AS e WHERE e.topic = p.topic AND e.partition = p.partition \
+             AND e.entry > coalesce(g.last_delivered, 0) ORDER BY e.entry LIMIT 1 OFFSET ?3 - 1) AS up_to \
+           FROM place AS p LEFT JOIN stream_groups AS g \
+           ON g.group_name = ?1 AND g.topic = p.topic AND g.partition = p.partition) \
+         SELECT e.*, 1 AS deliveries FROM due CROSS JOIN stream_entries AS e \
+         ON e.topic = due.topic AND e.partition = due.partition AND e.entry > due.last \
+         AND e.entry <= coalesce(due.up_to, 9223372036854775807) ORDER BY e.topic, e.partition, e.entry",
+    )
+    .bind(group)
+    .bind(places)
+    .bind(count(limit.max(1)))
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    all_delivered(&rows)
+}
+
+pub(super) async fn make_pending(
+    connection: &mut SqliteConnection,
+    reader: &Reader,
+    places: &str,
+) -> Result<(), Error> {
+    sqlx::query(concat!(
+        "INSERT INTO stream_pending (group_name, topic, partition, entry, consumer, delivered_at) \
+         SELECT ?1, value ->> 'topic', value ->> 'partition', value ->> 'entry', ?2, ",
+        now!(),
+        " FROM json_each(?3) WHERE true ON CONFLICT DO NOTHING",
+    ))
+    .bind(&reader.group)
+    .bind(&reader.consumer)
+    .bind(places)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+/// Remembers how far the group has come; makes it known where it was not.
+pub(super) async fn advance_group(
+    connection: &mut SqliteConnection,
+    group: &str,
+    places: &str,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO stream_groups (group_name, topic, partition, last_delivered) \
+         SELECT ?1, value ->> 'topic', value ->> 'partition', max(value ->> 'entry') FROM json_each(?2) \
+         WHERE true GROUP BY 2, 3 \
+         ON CONFLICT DO UPDATE SET last_delivered = max(last_delivered, excluded.last_delivered)",
+    )
+    .bind(group)
+    .bind(places)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+/// Pending entries that somebody deleted would never be delivered nor acknowledged.
+pub(super) async fn forget_pending_without_entry(
+    connection: &mut SqliteConnection,
+    group: &str,
+    partition: &Partition,
+) -> Result<(), Error> {
+    sqlx::query(
+        "DELETE FROM stream_pending WHERE group_name = ?1 AND topic = ?2 AND partition = ?3 \
+         AND NOT EXISTS (SELECT 1 FROM stream_entries AS e WHERE e.entry = stream_pending.entry)",
+    )
+    .bind(group)
+    .bind(&*partition.topic)
+    .bind(partition.number)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+pub(super) async fn take_over_pending_after(
+    connection: &mut SqliteConnection,
+    reader: &Reader,
+    partition: &Partition,
+    after: i64,
+    limit: usize,
+) -> Result<(), Error> {
+    sqlx::query(concat!(
+        "UPDATE stream_pending SET consumer = ?6, deliveries = deliveries + 1, delivered_at = ",
+        now!(),
+        " WHERE group_name = ?1 AND topic = ?2 AND partition = ?3 AND entry IN (\
+           SELECT entry FROM stream_pending WHERE group_name = ?1 AND topic = ?2 AND partition = ?3 \
+           AND entry > ?4 ORDER BY entry LIMIT ?5)",
+    ))
+    .bind(&reader.group)
+    .bind(&*partition.topic)
+    .bind(partition.number)
+    .bind(after)
+    .bind(count(limit))
+    .bind(&reader.consumer)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+pub(super) async fn select_pending_after(
+    connection: &mut SqliteConnection,
+    group: &str,
+    partition: &Partition,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<Delivered>, Error> {
+    let rows = sqlx::query(
+        "SELECT e.*, p.deliveries FROM stream_pending AS p CROSS JOIN stream_entries AS e ON e.entry = p.entry \
+         WHERE p.group_name = ?1 AND p.topic = ?2 AND p.partition = ?3 AND p.entry > ?4 \
+         ORDER BY p.entry LIMIT ?5",
+    )
+    .bind(group)
+    .bind(&*partition.topic)
+    .bind(partition.number)
+    .bind(after)
+    .bind(count(limit))
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    all_delivered(&rows)
+}
+
+pub(super) async fn delete_pending(
+    connection: &mut SqliteConnection,
+    group: &str,
+    partition: &Partition,
+    numbers: &str,
+) -> Result<(), Error> {
+    sqlx::query(
+        "DELETE FROM stream_pending WHERE group_name = ?1 AND topic = ?2 AND partition = ?3 \
+         AND entry IN (SELECT value FROM json_each(?4))",
+    )
+    .bind(group)
+    .bind(&*partition.topic)
+    .bind(partition.number)
+    .bind(numbers)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}

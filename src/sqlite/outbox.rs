@@ -1,0 +1,318 @@
+//! The outbox table in the embedded database.
+//!
+//! Any program may insert here with plain SQL, and SQLite lets it put anything into any column: what is read is taken
+//! as bytes and judged like an entry of a stream.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use factline_pipeline::{
+    cloudevent::{self, RawEntry},
+    outage::Error,
+    outbox::{Backlog, Claim, NewEvent, Outbox as Port, Record, Row, RowId},
+};
+use serde::{Deserialize, Serialize};
+use sqlx::{AssertSqlSafe, Row as _, sqlite::SqliteRow};
+use uuid::Uuid;
+
+use super::{Database, attributes_in, bytes_in, count, failed, json, text_in, text_of, time_of};
+
+/// The outbox.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    database: Database,
+    source: String,
+    statements: Arc<Statements>,
+}
+
+impl Outbox {
+    /// The outbox in this table, which has the columns that `factline migrate up` gives it; `source` is the
+    /// CloudEvents `source` of its events.
+    #[must_use]
+    pub fn new(database: Database, table: &str, source: &str) -> Self {
+        Self { database, source: source.to_owned(), statements: Arc::new(Statements::new(table)) }
+    }
+
+    fn row_of(&self, row: &SqliteRow) -> Result<Row, sqlx::Error> {
+        let number: i64 = row.try_get("number")?;
+        let topic = text_in(row, "topic")?.unwrap_or_default();
+        let mut attributes = attributes_in(row, &["id", "type", "partitionkey", "time", "data"])?;
+        let mut attribute = |name: &str, value: &str| attributes.push((name.into(), value.into()));
+        attribute("source", &self.source);
+        attribute("sequence", &number.to_string());
+        let headers = bytes_in(row, "headers")?.unwrap_or_default();
+        // Headers that cannot be read lose the trace, not the event.
+        if let Ok(Headers { traceparent: Some(traceparent), tracestate }) = serde_json::from_slice(&headers) {
+            attribute("traceparent", &traceparent);
+            tracestate.iter().for_each(|tracestate| attribute("tracestate", tracestate));
+        }
+        Ok(Row { id: RowId::Number(number), event: self.event_of(&topic, attributes, &headers), topic })
+    }
+
+    fn event_of(
+        &self,
+        topic: &str,
+        attributes: RawEntry,
+        headers: &[u8],
+    ) -> Result<factline_pipeline::event::Event, Box<cloudevent::Malformed>> {
+        cloudevent::parse(topic, attributes, Utc::now()).map_err(|mut malformed| {
+            malformed.attributes.push(("headers".into(), String::from_utf8_lossy(headers).into_owned()));
+            malformed
+        })
+    }
+
+    /// Runs a statement that changes rows; says how many.
+    async fn change(&self, sql: &Arc<str>, batch: String) -> Result<u64, Error> {
+        let mut transaction = self.database.write().await?;
+        let query = sqlx::query(AssertSqlSafe(sql.clone())).bind(batch);
+        let changed = query.execute(&mut *transaction).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(changed.rows_affected())
+    }
+}
+
+#[async_trait]
+impl Port for Outbox {
+    async fn claim_pending(&self, claim: Claim<'_>) -> Result<Vec<Row>, Error> {
+        let query = sqlx::query(AssertSqlSafe(self.statements.claim_pending.clone()))
+            .bind(claim.after.unwrap_or(i64::MIN))
+            .bind(json(&numbers(claim.in_flight))?)
+            .bind(count(claim.limit));
+        let rows = query.fetch_all(self.database.reader()).await.map_err(failed)?;
+        rows.iter().map(|row| self.row_of(row)).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn mark_processed(&self, rows: &[RowId]) -> Result<(), Error> {
+        self.change(&self.statements.mark_processed, json(&numbers(rows))?).await?;
+        Ok(())
+    }
+
+    async fn mark_failed(&self, rows: &[(RowId, String)]) -> Result<(), Error> {
+        let failures: Vec<Failure<'_>> = rows
+            .iter()
+            .filter_map(
+                |(id, error)| {
+                    if let RowId::Number(id) = id { Some(Failure { id: *id, error }) } else { None }
+                },
+            )
+            .collect();
+        self.change(&self.statements.mark_failed, json(&failures)?).await?;
+        Ok(())
+    }
+
+    async fn backlog(&self) -> Result<Backlog, Error> {
+        let query = sqlx::query(AssertSqlSafe(self.statements.backlog.clone()));
+        let row = query.fetch_one(self.database.reader()).await.map_err(failed)?;
+        let rows = |column: &str| row.try_get::<i64, _>(column).map(|rows| u64::try_from(rows).unwrap_or(0));
+        Ok(Backlog {
+            pending: rows("pending").map_err(failed)?,
+            failed: rows("failed").map_err(failed)?,
+            oldest_pending: readable_time_in(&row, "oldest_pending").map_err(failed)?,
+        })
+    }
+
+    async fn insert(&self, events: &[NewEvent]) -> Result<Vec<Uuid>, Error> {
+        let now = Utc::now();
+        let rows: Vec<NewRow<'_>> = events.iter().map(|event| NewRow::of(event, now)).collect();
+        self.change(&self.statements.insert, json(&rows)?).await?;
+        Ok(rows.iter().map(|row| row.event_id).collect())
+    }
+
+    async fn find(&self, event_id: Uuid) -> Result<Option<Record>, Error> {
+        let query = sqlx::query(AssertSqlSafe(self.statements.find.clone())).bind(event_id.to_string());
+        let row = query.fetch_optional(self.database.reader()).await.map_err(failed)?;
+        row.map(|row| record_of(&row)).transpose().map_err(failed)
+    }
+
+    async fn delete_processed(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, Error> {
+        let mut transaction = self.database.write().await?;
+        let delete = sqlx::query(AssertSqlSafe(self.statements.delete_processed.clone()));
+        let delete = delete.bind(text_of(before)).bind(count(limit));
+        let deleted = delete.execute(&mut *transaction).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(deleted.rows_affected())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Headers {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    id: i64,
+    error: &'a str,
+}
+
+#[derive(Serialize)]
+struct NewRow<'a> {
+    event_id: Uuid,
+    topic: &'a str,
+    key: &'a str,
+    event_type: &'a str,
+    payload: &'a str,
+    headers: Headers,
+    occurred_at: String,
+}
+
+impl<'a> NewRow<'a> {
+    fn of(event: &'a NewEvent, now: DateTime<Utc>) -> Self {
+        let trace = event.trace.as_ref();
+        Self {
+            event_id: event.event_id.unwrap_or_else(Uuid::now_v7),
+            topic: &event.topic,
+            key: &event.key,
+            event_type: &event.event_type,
+            payload: &event.payload,
+            headers: Headers {
+                traceparent: trace.map(|trace| trace.traceparent.clone()),
+                tracestate: trace.and_then(|trace| trace.tracestate.clone()),
+            },
+            occurred_at: text_of(event.occurred_at.unwrap_or(now)),
+        }
+    }
+}
+
+/// The rows of this table are numbered; another kind of id is none of its rows.
+fn numbers(rows: &[RowId]) -> Vec<i64> {
+    rows.iter().filter_map(|id| if let RowId::Number(id) = id { Some(*id) } else { None }).collect()
+}
+
+fn record_of(row: &SqliteRow) -> Result<Record, sqlx::Error> {
+    let text = |column| text_in(row, column).map(Option::unwrap_or_default);
+    Ok(Record {
+        id: row.try_get::<i64, _>("id")?.to_string(),
+        topic: text("topic")?,
+        key: text("key")?,
+        event_type: text("event_type")?,
+        status: text("status")?,
+        created_at: readable_time_in(row, "created_at")?,
+        processed_at: readable_time_in(row, "processed_at")?,
+        error: text_in(row, "error")?,
+        traceparent: text_in(row, "traceparent")?,
+    })
+}
+
+/// A time for information only: whatever the application wrote there instead is passed over.
+fn readable_time_in(row: &SqliteRow, column: &str) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    Ok(text_in(row, column)?.and_then(|text| time_of(&text).ok()))
+}
+
+/// All statements, spelled out once for the table's name.
+#[derive(Debug)]
+struct Statements {
+    claim_pending: Arc<str>,
+    mark_processed: Arc<str>,
+    mark_failed: Arc<str>,
+    backlog: Arc<str>,
+    insert: Arc<str>,
+    find: Arc<str>,
+    delete_processed: Arc<str>,
+}
+
+impl Statements {
+    fn new(table: &str) -> Self {
+        let table = format!("\"{}\"", table.replace('"', "\"\""));
+        let now = now!();
+        Self {
+            // The inner query needs the index of pending rows alone, so the planner cannot prefer the whole table.
+            claim_pending: format!(
+                "SELECT o.id AS number, event_id AS id, topic, key AS partitionkey, event_type AS type, \
+                 payload AS data, headers, occurred_at AS time FROM {table} AS o \
+                 WHERE o.id IN (SELECT p.id FROM {table} AS p WHERE p.status = 'pending' AND p.id > ?1 \
+                 AND p.id NOT IN (SELECT value FROM json_each(?2)) ORDER BY p.id LIMIT ?3) ORDER BY o.id"
+            )
+            .into(),
+            mark_processed: format!(
+                "UPDATE {table} SET status = 'processed', processed_at = {now} \
+                 WHERE id IN (SELECT value FROM json_each(?1)) AND status = 'pending'"
+            )
+            .into(),
+            mark_failed: format!(
+                "UPDATE {table} AS o SET status = 'failed', processed_at = {now}, attempts = attempts + 1, \
+                 error = replace(f.value ->> 'error', char(0), char(65533)) \
+                 FROM json_each(?1) AS f WHERE o.id = f.value ->> 'id' AND o.status = 'pending'"
+            )
+            .into(),
+            backlog: format!(
+                "SELECT (SELECT count(*) FROM {table} WHERE status = 'pending') AS pending, \
+                 (SELECT count(*) FROM {table} WHERE status = 'failed') AS failed, \
+                 (SELECT created_at FROM {table} WHERE id = \
+                 (SELECT min(id) FROM {table} WHERE status = 'pending')) AS oldest_pending"
+            )
+            .into(),
+            insert: format!(
+                "INSERT INTO {table} (event_id, topic, key, event_type, payload, headers, occurred_at) \
+                 SELECT value ->> 'event_id', value ->> 'topic', value ->> 'key', value ->> 'event_type', \
+                 value ->> 'payload', value -> 'headers', value ->> 'occurred_at' FROM json_each(?1) ORDER BY key"
+            )
+            .into(),
+            find: format!(
+                "SELECT id, topic, key, event_type, status, created_at, processed_at, error, \
+                 CASE WHEN json_valid(headers) THEN headers ->> 'traceparent' END AS traceparent \
+                 FROM {table} WHERE event_id = ?1"
+            )
+            .into(),
+            // Looks at the oldest rows only: those that are kept for longer are not scanned at every turn.
+            delete_processed: format!(
+                "DELETE FROM {table} WHERE id IN (SELECT id FROM (SELECT id, processed_at FROM {table} \
+                 WHERE status = 'processed' ORDER BY id LIMIT ?2) WHERE processed_at < ?1)"
+            )
+            .into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn database() -> (tempfile::TempDir, Database) {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path().join("factline.db").to_str().unwrap()).await.unwrap();
+        database.migrate_up().await.unwrap();
+        (folder, database)
+    }
+
+    #[tokio::test]
+    async fn a_row_of_plain_sql_is_an_event_with_a_time_ordered_id() {
+        let (_folder, database) = database().await;
+        let mut transaction = database.write().await.unwrap();
+        sqlx::query(
+            r#"INSERT INTO outbox_events(topic, key, event_type, payload) VALUES ('chat', 'c', 't', '{"a":1}')"#,
+        )
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+        transaction.commit().await.unwrap();
+        let outbox = Outbox::new(database, "outbox_events", "outbox");
+        let rows = outbox.claim_pending(Claim { after: None, in_flight: &[], limit: 9 }).await.unwrap();
+        let event = rows[0].event.as_ref().unwrap();
+        assert_eq!((event.id.get_version_num(), event.data.as_str()), (7, r#"{"a":1}"#));
+        assert_eq!(event.id.get_variant(), uuid::Variant::RFC4122);
+        let (seconds, _) = event.id.get_timestamp().unwrap().to_unix();
+        assert!(seconds.abs_diff(event.occurred_at.timestamp().cast_unsigned()) <= 1);
+    }
+
+    #[tokio::test]
+    async fn claiming_and_counting_look_at_the_index_of_pending_rows_alone() {
+        let (_folder, database) = database().await;
+        let statements = Statements::new("outbox_events");
+        for sql in [&statements.claim_pending, &statements.backlog] {
+            let explain = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
+            let plan = explain.fetch_all(database.reader()).await.unwrap();
+            let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+            let whole_table = |step: &&String| {
+                let of_table = !step.contains("json_each") && !step.contains("CONSTANT ROW");
+                step.starts_with("SCAN") && of_table && !step.contains("COVERING INDEX outbox_events_")
+            };
+            assert_eq!(plan.iter().find(whole_table), None, "{plan:?}");
+            assert!(plan.iter().any(|step| step.contains("INDEX outbox_events_pending")), "{plan:?}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What there is to read in the embedded store.
+
+use async_trait::async_trait;
+use factline_pipeline::outage::Error;
+use sqlx::{Row as _, sqlite::SqliteRow};
+use uuid::Uuid;
+
+use super::{bytes_in, failed, optional_time_in, parsed_in, store::Store, time_in};
+use crate::records::{
+    ConversationRecord, DeadLetterFilter, DeadLetterRecord, FactFilter, FactRecord, LedgerRecord, Records,
+    Totals,
+};
+
+#[async_trait]
+impl Records for Store {
+    async fn facts(&self, filter: &FactFilter) -> Result<Vec<FactRecord>, Error> {
+        let rows = sqlx::query(
+            "SELECT * FROM facts WHERE (?1 IS NULL OR subject = ?1) AND (?2 IS NULL OR predicate = ?2) \
+             AND (?3 IS NULL OR conversation_id = ?3) AND (?4 IS NULL OR event_id = ?4) \
+             AND (?5 OR superseded_by IS NULL) ORDER BY id DESC LIMIT ?6",
+        )
+        .bind(&filter.subject)
+        .bind(&filter.predicate)
+        .bind(&filter.conversation_id)
+        .bind(filter.event_id.map(|id| id.to_string()))
+        .bind(filter.superseded)
+        .bind(filter.limit)
+        .fetch_all(self.database.reader())
+        .await
+        .map_err(failed)?;
+        all(&rows, fact)
+    }
+
+    async fn ledger(&self, event_id: Uuid) -> Result<Vec<LedgerRecord>, Error> {
+        // The key begins with the group: name the few there are, so that the index serves.
+        let rows = sqlx::query(
+            "WITH RECURSIVE groups(name) AS (SELECT min(consumer_group) FROM event_ledger UNION ALL \
+             SELECT (SELECT min(consumer_group) FROM event_ledger WHERE consumer_group > name) FROM groups \
+             WHERE name IS NOT NULL) \
+             SELECT l.* FROM groups CROSS JOIN event_ledger AS l \
+             ON l.consumer_group = groups.name AND l.event_id = ?1 ORDER BY l.consumer_group",
+        )
+        .bind(event_id.to_string())
+        .fetch_all(self.database.reader())
+        .await
+        .map_err(failed)?;
+        all(&rows, ledger)
+    }
+
+    async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error> {
+        let rows = sqlx::query(
+            "SELECT * FROM dead_letters WHERE (?1 IS NULL OR event_id = ?1) AND (?2 IS NULL OR status = ?2) \
+             ORDER BY id DESC LIMIT ?3",
+        )
+        .bind(&filter.event_id)
+        .bind(&filter.status)
+        .bind(filter.limit)
+        .fetch_all(self.database.reader())
+        .await
+        .map_err(failed)?;
+        all(&rows, dead_letter)
+    }
+
+    async fn conversations(&self, limit: u32) -> Result<Vec<ConversationRecord>, Error> {
+        let rows =
+            sqlx::query("SELECT * FROM conversations ORDER BY watermark_ms DESC, conversation_id LIMIT ?1")
+                .bind(limit)
+                .fetch_all(self.database.reader())
+                .await
+                .map_err(failed)?;
+        all(&rows, conversation)
+    }
+
+    async fn totals(&self) -> Result<Totals, Error> {
+        let row = sqlx::query(
+            "SELECT count(*) FILTER (WHERE outcome = 'processed') AS processed, \
+             count(*) FILTER (WHERE outcome = 'dead_lettered') AS dead_lettered, \
+             (SELECT count(*) FROM facts WHERE superseded_by IS NULL) AS facts, \
+             (SELECT count(*) FROM dead_letters WHERE status = 'open') AS open_dead_letters FROM event_ledger",
+        )
+        .fetch_one(self.database.reader())
+        .await
+        .map_err(failed)?;
+        let totals = |row: &SqliteRow| {
+            Ok(Totals {
+                processed: row.try_get("processed")?,
+                dead_lettered: row.try_get("dead_lettered")?,
+                facts: row.try_get("facts")?,
+                open_dead_letters: row.try_get("open_dead_letters")?,
+            })
+        };
+        totals(&row).map_err(failed)
+    }
+}
+
+fn all<T>(rows: &[SqliteRow], record: fn(&SqliteRow) -> Result<T, sqlx::Error>) -> Result<Vec<T>, Error> {
+    rows.iter().map(record).collect::<Result<_, _>>().map_err(failed)
+}
+
+fn fact(row: &SqliteRow) -> Result<FactRecord, sqlx::Error> {
+    let superseded_by: Option<&str> = row.try_get("superseded_by")?;
+    Ok(FactRecord {
+        id: parsed_in(row, "id")?,
+        subject: row.try_get("subject")?,
+        predicate: row.try_get("predicate")?,
+        object: row.try_get("object")?,
+        confidence: row.try_get("confidence")?,
+        valid_from: time_in(row, "valid_from")?,
+        valid_to: optional_time_in(row, "valid_to")?,
+        superseded_by: superseded_by.map(|_| parsed_in(row, "superseded_by")).transpose()?,
+        recorded_at: time_in(row, "recorded_at")?,
+        event_id: parsed_in(row, "event_id")?,
+        conversation_id: row.try_get("conversation_id")?,
+        message_id: row.try_get("message_id")?,
+        quote: row.try_get("quote")?,
+        span_start: row.try_get("span_start")?,
+        span_end: row.try_get("span_end")?,
+        extractor: row.try_get("extractor")?,
+        extractor_version: row.try_get("extractor_version")?,
+    })
+}
+
+fn ledger(row: &SqliteRow) -> Result<LedgerRecord, sqlx::Error> {
+    Ok(LedgerRecord {
+        consumer_group: row.try_get("consumer_group")?,
+        event_id: parsed_in(row, "event_id")?,
+        topic: row.try_get("topic")?,
+        partition: row.try_get("partition")?,
+        position: row.try_get("position")?,
+        event_type: row.try_get("event_type")?,
+        outcome: row.try_get("outcome")?,
+        facts: row.try_get("facts")?,
+        attempts: row.try_get("attempts")?,
+        occurred_at: optional_time_in(row, "occurred_at")?,
+        processed_at: time_in(row, "processed_at")?,
+        traceparent: row.try_get("traceparent")?,
+    })
+}
+
+fn dead_letter(row: &SqliteRow) -> Result<DeadLetterRecord, sqlx::Error> {
+    let payload = bytes_in(row, "payload")?.unwrap_or_default();
+    Ok(DeadLetterRecord {
+        id: parsed_in(row, "id")?,
+        consumer_group: row.try_get("consumer_group")?,
+        stage: row.try_get("stage")?,
+        event_id: row.try_get("event_id")?,
+        topic: row.try_get("topic")?,
+        partition: row.try_get("partition")?,
+        position: row.try_get("position")?,
+        key: row.try_get("key")?,
+        event_type: row.try_get("event_type")?,
+        payload: String::from_utf8_lossy(&payload).into_owned(),
+        error_kind: row.try_get("error_kind")?,
+        error: row.try_get("error")?,
+        fingerprint: row.try_get("fingerprint")?,
+        attempts: row.try_get("attempts")?,
+        dead_at: time_in(row, "dead_at")?,
+        status: row.try_get("status")?,
+    })
+}
+
+fn conversation(row: &SqliteRow) -> Result<ConversationRecord, sqlx::Error> {
+    Ok(ConversationRecord {
+        conversation_id: row.try_get("conversation_id")?,
+        title: row.try_get("title")?,
+        title_source: row.try_get("title_source")?,
+        message_count: row.try_get("message_count")?,
+        checksum: row.try_get("checksum")?,
+        watermark_ms: row.try_get("watermark_ms")?,
+    })
+}

@@ -1,0 +1,206 @@
+//! Factline's own tables in the embedded database: the ledger with the facts, conversations and dead letters it guards.
+
+use std::{borrow::Cow, collections::HashSet};
+
+use async_trait::async_trait;
+use factline_pipeline::{
+    conversation,
+    dead_letter::DeadLetter,
+    lease::Fence,
+    ledger::{Ledger, Outcome, Recorded, Recording},
+    outage::Error,
+};
+use serde::Serialize;
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+
+use super::{Database, dead_letters, facts, failed, json, leases, text_of, unavailable};
+
+/// The consumer group under which rows are recorded that never left the outbox.
+pub const RELAY: &str = "relay";
+
+/// The store: ledger, facts, conversations, dead letters and leases.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(super) database: Database,
+}
+
+impl Store {
+    /// Nothing is looked up; a database without the tables is unavailable until they are there.
+    #[must_use]
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+}
+
+#[async_trait]
+impl Ledger for Store {
+    async fn record(&self, group: &str, fences: &[Fence], batch: &[Recording]) -> Result<Recorded, Error> {
+        let mut transaction = self.database.write().await?;
+        let connection = &mut *transaction;
+        leases::check_fences(connection, fences).await?;
+        let rows: Vec<LedgerRow<'_>> = batch.iter().map(LedgerRow::of_recording).collect();
+        let mut new_ids = insert_ledger_rows(connection, group, &rows).await?;
+        // An event that stands in the batch twice takes effect where it stands first.
+        let new: Vec<&Recording> = batch.iter().filter(|one| new_ids.remove(&one.event_id)).collect();
+        facts::record(connection, &new).await?;
+        update_conversations(connection, &new).await?;
+        let letters = new.iter().filter_map(|one| match &one.outcome {
+            Outcome::DeadLettered(letter) => Some(letter.as_ref()),
+            Outcome::Processed(_) => None,
+        });
+        let dead_lettered = dead_letters::insert(connection, group, letters).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(Recorded { new: new.len() as u64, dead_lettered, duplicates: (batch.len() - new.len()) as u64 })
+    }
+
+    async fn record_unpublishable(&self, letters: &[DeadLetter]) -> Result<(), Error> {
+        let mut transaction = self.database.write().await?;
+        let connection = &mut *transaction;
+        let rows: Vec<LedgerRow<'_>> = letters.iter().map(LedgerRow::of_letter).collect();
+        let mut new_ids = insert_ledger_rows(connection, RELAY, &rows).await?;
+        let new = letters.iter().filter(|letter| new_ids.remove(&letter.ledger_id));
+        dead_letters::insert(connection, RELAY, new).await?;
+        transaction.commit().await.map_err(failed)
+    }
+}
+
+#[derive(Serialize)]
+struct LedgerRow<'a> {
+    event_id: Uuid,
+    topic: Cow<'a, str>,
+    partition: Option<u16>,
+    position: Option<Cow<'a, str>>,
+    event_type: Cow<'a, str>,
+    outcome: &'static str,
+    facts: usize,
+    attempts: u32,
+    occurred_at: Option<String>,
+    traceparent: Option<Cow<'a, str>>,
+}
+
+impl<'a> LedgerRow<'a> {
+    fn of_recording(recording: &'a Recording) -> Self {
+        let Recording { event_id, entry, outcome } = recording;
+        let event = entry.event.as_ref().ok();
+        let trace = event.and_then(|event| event.trace.as_ref());
+        let traceparent = trace.map(|trace| dead_letters::without_nul(&trace.traceparent));
+        let place = |row| Self {
+            event_id: *event_id,
+            partition: Some(entry.partition.number),
+            position: Some(entry.position.to_string().into()),
+            occurred_at: event.map(|event| text_of(event.occurred_at)),
+            traceparent,
+            ..row
+        };
+        match outcome {
+            Outcome::DeadLettered(letter) => place(Self::of_letter(letter)),
+            Outcome::Processed(said) => place(Self {
+                topic: (&*entry.partition.topic).into(),
+                event_type: event.map_or("", |event| &event.event_type).into(),
+                outcome: "processed",
+                facts: said.as_ref().map_or(0, |said| said.facts.len()),
+                attempts: 1,
+                ..Self::default()
+            }),
+        }
+    }
+
+    /// A dead letter's own row must not be refused for what the letter is about.
+    fn of_letter(letter: &'a DeadLetter) -> Self {
+        Self {
+            event_id: letter.ledger_id,
+            topic: dead_letters::without_nul(&letter.topic),
+            partition: letter.partition,
+            position: letter.position.as_deref().map(dead_letters::without_nul),
+            event_type: letter.event_type.as_deref().map(dead_letters::without_nul).unwrap_or_default(),
+            outcome: "dead_lettered",
+            facts: 0,
+            attempts: letter.cause.attempts,
+            occurred_at: letter.occurred_at.map(text_of),
+            traceparent: None,
+        }
+    }
+}
+
+impl Default for LedgerRow<'_> {
+    fn default() -> Self {
+        Self {
+            event_id: Uuid::nil(),
+            topic: Cow::default(),
+            partition: None,
+            position: None,
+            event_type: Cow::default(),
+            outcome: "processed",
+            facts: 0,
+            attempts: 0,
+            occurred_at: None,
+            traceparent: None,
+        }
+    }
+}
+
+/// One row an event; gives the ids of those that were not there.
+async fn insert_ledger_rows(
+    connection: &mut SqliteConnection,
+    group: &str,
+    rows: &[LedgerRow<'_>],
+) -> Result<HashSet<Uuid>, Error> {
+    let inserted: Vec<String> = sqlx::query_scalar(
+        "INSERT INTO event_ledger (consumer_group, event_id, topic, partition, position, event_type, outcome, \
+         facts, attempts, occurred_at, traceparent) \
+         SELECT ?1, value ->> 'event_id', value ->> 'topic', value ->> 'partition', value ->> 'position', \
+         value ->> 'event_type', value ->> 'outcome', value ->> 'facts', value ->> 'attempts', \
+         value ->> 'occurred_at', value ->> 'traceparent' FROM json_each(?2) WHERE true ORDER BY key \
+         ON CONFLICT (consumer_group, event_id) DO NOTHING RETURNING event_id",
+    )
+    .bind(group)
+    .bind(json(rows)?)
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    inserted.iter().map(|id| Uuid::parse_str(id)).collect::<Result<_, _>>().map_err(unavailable)
+}
+
+#[derive(Serialize)]
+struct ConversationRow<'a> {
+    conversation_id: &'a str,
+    title: Option<&'a str>,
+    title_source: Option<&'a str>,
+    messages: i64,
+    checksum: i64,
+    watermark_ms: i64,
+}
+
+/// Counts the messages, moves the watermarks, keeps the first titles.
+async fn update_conversations(connection: &mut SqliteConnection, new: &[&Recording]) -> Result<(), Error> {
+    let changes = conversation::changes(new.iter().copied());
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let rows = changes.iter().map(|change| ConversationRow {
+        conversation_id: change.conversation_id,
+        title: change.title.map(|title| title.text.as_str()),
+        title_source: change.title.map(|title| title.source),
+        messages: change.messages,
+        checksum: change.checksum,
+        watermark_ms: change.watermark_ms,
+    });
+    // SQLite has no exclusive or: it is the bits that either has without those that both have.
+    sqlx::query(concat!(
+        "INSERT INTO conversations AS c (conversation_id, title, title_source, message_count, checksum, watermark_ms) \
+         SELECT value ->> 'conversation_id', value ->> 'title', value ->> 'title_source', value ->> 'messages', \
+         value ->> 'checksum', value ->> 'watermark_ms' FROM json_each(?1) WHERE true \
+         ON CONFLICT (conversation_id) DO UPDATE SET \
+         title_source = CASE WHEN c.title IS NULL THEN excluded.title_source ELSE c.title_source END, \
+         title = coalesce(c.title, excluded.title), message_count = c.message_count + excluded.message_count, \
+         checksum = (c.checksum | excluded.checksum) & ~(c.checksum & excluded.checksum), \
+         watermark_ms = max(c.watermark_ms, excluded.watermark_ms), updated_at = ",
+        now!(),
+    ))
+    .bind(json(&rows.collect::<Vec<_>>())?)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}

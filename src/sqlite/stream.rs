@@ -1,0 +1,184 @@
+//! The stream in the embedded database: all partitions in one table, numbered through.
+//!
+//! SQLite has one writer at a time, so entries become visible in the order of their numbers, and "after the last one
+//! delivered" misses none. Readers of this process are woken by an append; what other processes append is found by
+//! looking, every [`POLL`].
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use factline_pipeline::{
+    event::Event,
+    outage::Error,
+    stream::{AtCap, Delivered, EventStream, GroupLag, Partition, Position, Reader, partition_of},
+};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    Database,
+    entries::{self, Entry, Place},
+    failed, groups, json,
+};
+
+/// How often to look for what other processes appended.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Entries deleted in one transaction at most, so that none holds the write lock for long.
+const TRIM_BATCH: usize = 5_000;
+
+/// The stream.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    database: Database,
+    partitions: u16,
+    max_length: u64,
+}
+
+impl Stream {
+    /// A stream with so many partitions a topic, each of which may hold so many entries.
+    #[must_use]
+    pub fn new(database: Database, partitions: u16, max_length: u64) -> Self {
+        Self { database, partitions: partitions.max(1), max_length }
+    }
+
+    /// For how many partitions the database was made; the first one to ask decides.
+    ///
+    /// With another number this stream must not be used: it would split the order of a key in two.
+    pub async fn recorded_partitions(&self) -> Result<u16, Error> {
+        let mut transaction = self.database.write().await?;
+        let recorded = entries::record_partitions_once(&mut transaction, self.partitions).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(recorded)
+    }
+
+    /// Gives the group what is new, and makes it pending.
+    async fn deliver_new(
+        &self,
+        reader: &Reader,
+        places: &str,
+        limit: usize,
+    ) -> Result<Vec<Delivered>, Error> {
+        let mut transaction = self.database.write().await?;
+        let delivered = groups::select_undelivered(&mut transaction, &reader.group, places, limit).await?;
+        let places: Vec<Place<'_>> = delivered.iter().map(Place::of_entry).collect();
+        let places = json(&places)?;
+        groups::make_pending(&mut transaction, reader, &places).await?;
+        groups::advance_group(&mut transaction, &reader.group, &places).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(delivered)
+    }
+}
+
+#[async_trait]
+impl EventStream for Stream {
+    async fn append(&self, events: &[Event]) -> Result<Option<AtCap>, Error> {
+        let partition = |event: &Event| partition_of(&event.key, self.partitions);
+        let entries: Vec<Entry<'_>> =
+            events.iter().map(|event| Entry { event, partition: partition(event) }).collect();
+        let written: BTreeSet<Place<'_>> = entries.iter().map(Place::of_new).collect();
+        let mut transaction = self.database.write().await?;
+        entries::append(&mut transaction, &json(&entries)?).await?;
+        let fullest = entries::fullest_at_cap(&mut transaction, &json(&written)?, self.max_length).await?;
+        transaction.commit().await.map_err(failed)?;
+        self.database.appended().notify_waiters();
+        Ok(fullest)
+    }
+
+    async fn at_cap(&self, partition: &Partition) -> Result<Option<AtCap>, Error> {
+        let mut connection = self.database.reader().acquire().await.map_err(failed)?;
+        let places = json(&[Place::of_partition(partition)])?;
+        entries::fullest_at_cap(&mut connection, &places, self.max_length).await
+    }
+
+    async fn ensure_group(&self, group: &str, partitions: &[Partition]) -> Result<(), Error> {
+        let places: Vec<Place<'_>> = partitions.iter().map(Place::of_partition).collect();
+        let mut transaction = self.database.write().await?;
+        groups::insert_group(&mut transaction, group, &json(&places)?).await?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn take_over_pending(
+        &self,
+        reader: &Reader,
+        partition: &Partition,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Delivered>, Error> {
+        let after = after.map_or(0, entries::number_of);
+        let mut transaction = self.database.write().await?;
+        groups::forget_pending_without_entry(&mut transaction, &reader.group, partition).await?;
+        groups::take_over_pending_after(&mut transaction, reader, partition, after, limit).await?;
+        let taken =
+            groups::select_pending_after(&mut transaction, &reader.group, partition, after, limit).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(taken)
+    }
+
+    async fn read_new(
+        &self,
+        reader: &Reader,
+        partitions: &[Partition],
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Vec<Delivered>, Error> {
+        let deadline = Instant::now() + wait;
+        let places: Vec<Place<'_>> = partitions.iter().map(Place::of_partition).collect();
+        let places = json(&places)?;
+        loop {
+            let mut appended = std::pin::pin!(self.database.appended().notified());
+            appended.as_mut().enable(); // before looking: an append in between is not missed
+            if groups::any_undelivered(self.database.reader(), &reader.group, &places).await? {
+                let delivered = self.deliver_new(reader, &places, limit).await?;
+                if !delivered.is_empty() {
+                    return Ok(delivered);
+                }
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Ok(Vec::new());
+            }
+            tokio::select! {
+                () = appended => {}
+                () = sleep_until(deadline.min(now + POLL)) => {}
+            }
+        }
+    }
+
+    async fn acknowledge(
+        &self,
+        group: &str,
+        partition: &Partition,
+        positions: &[Position],
+    ) -> Result<(), Error> {
+        let numbers: Vec<i64> = positions.iter().copied().map(entries::number_of).collect();
+        let mut transaction = self.database.write().await?;
+        groups::delete_pending(&mut transaction, group, partition, &json(&numbers)?).await?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn trim(&self, partition: &Partition) -> Result<u64, Error> {
+        let mut trimmed = 0;
+        loop {
+            let mut transaction = self.database.write().await?;
+            let batch = entries::delete_unneeded(&mut transaction, partition, TRIM_BATCH).await?;
+            transaction.commit().await.map_err(failed)?;
+            trimmed += batch;
+            if batch < TRIM_BATCH as u64 {
+                return Ok(trimmed);
+            }
+        }
+    }
+
+    async fn lag(&self, topics: &[String]) -> Result<Vec<GroupLag>, Error> {
+        entries::select_lag(self.database.reader(), &json(topics)?).await
+    }
+
+    async fn topics(&self) -> Result<Vec<String>, Error> {
+        entries::select_topics(self.database.reader()).await
+    }
+
+    fn partitions(&self, topic: &str) -> Vec<Partition> {
+        let topic: Arc<str> = topic.into();
+        (0..self.partitions).map(|number| Partition { topic: topic.clone(), number }).collect()
+    }
+}
