@@ -1,0 +1,365 @@
+//! Builds the adapters and the tree, in flow order; the one place that knows both.
+
+use std::{collections::HashMap, net::TcpListener, sync::Arc, time::Duration};
+
+use factline_pipeline::{
+    consumer_group::{self, lease_name},
+    extractor::Extractor,
+    janitor,
+    lease::{Keeper, Leases},
+    ledger::Ledger,
+    outage::{self, Error as Outage},
+    outbox::Outbox,
+    outbox_poller,
+    stream::EventStream,
+    tree::{self, Tuning},
+};
+use factline_supervision::{BackoffPolicy, SupervisorSpec};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::{
+    admin,
+    config::{Config, Retention, Service, service_of},
+    extract, postgres,
+    records::Records,
+    redis, sqlite,
+};
+
+/// How often an unreachable server is tried at the start.
+const CONNECT_EVERY: Duration = Duration::from_millis(250);
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A server did not answer in time, or is not set up.
+    #[error("{key}: gave up after {}; {fix}", humantime::format_duration(*after))]
+    Unreachable {
+        /// The configuration key that names the server.
+        key: &'static str,
+        /// How long it was tried.
+        after: Duration,
+        /// What to do.
+        fix: &'static str,
+        /// What it said last.
+        #[source]
+        source: Outage,
+    },
+    /// A value that no server could be asked with.
+    #[error("{key} is unusable")]
+    Unusable {
+        /// The configuration key.
+        key: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Producer and consumer would not meet.
+    #[error(
+        "stream.partitions is {wanted}, but these streams have {recorded}: set stream.partitions to {recorded}, or \
+         choose another stream.prefix"
+    )]
+    Partitions {
+        /// What the configuration says.
+        wanted: u16,
+        /// What whoever came first has recorded.
+        recorded: u16,
+    },
+}
+
+/// Which parts of the pipeline run in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Parts {
+    /// All of it.
+    #[default]
+    All,
+    /// From the outbox to the streams.
+    Relay,
+    /// From the streams to the facts.
+    Consumers,
+}
+
+/// The application's outbox and Factline's store: all that the commands need.
+#[derive(Clone)]
+pub struct Databases {
+    /// The application's outbox.
+    pub outbox: Arc<dyn Outbox>,
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// The leases.
+    pub leases: Arc<dyn Leases>,
+    /// What there is to read.
+    pub records: Arc<dyn Records>,
+}
+
+/// Everything that the pipeline works with.
+#[derive(Clone)]
+pub struct Adapters {
+    /// The databases.
+    pub databases: Databases,
+    /// The streams.
+    pub stream: Arc<dyn EventStream>,
+}
+
+/// Opens what the configuration names, waiting for servers that are not up yet.
+pub struct Opener<'a> {
+    config: &'a Config,
+    patience: Duration,
+    /// One handle for each file, for it serialises the writers.
+    files: HashMap<String, sqlite::Database>,
+}
+
+impl<'a> Opener<'a> {
+    /// Waits as long as `startup_timeout` says.
+    #[must_use]
+    pub fn new(config: &'a Config) -> Self {
+        Self { config, patience: config.startup_timeout, files: HashMap::new() }
+    }
+
+    /// Waits only for what is on its way, as a command at a prompt should.
+    #[must_use]
+    pub fn impatient(config: &'a Config) -> Self {
+        Self { patience: Duration::from_secs(3).min(config.startup_timeout), ..Self::new(config) }
+    }
+
+    /// Opens everything.
+    pub async fn adapters(&mut self) -> Result<Adapters, Error> {
+        let databases = self.databases().await?;
+        let stream = self.stream().await?;
+        Ok(Adapters { databases, stream })
+    }
+
+    /// Opens the outbox and the store.
+    pub async fn databases(&mut self) -> Result<Databases, Error> {
+        let outbox = self.outbox().await?;
+        let store = &self.config.store;
+        if service_of(&store.url) == Some(Service::Postgres) {
+            let pool = postgres::pool(&store.url, store.pool)
+                .map_err(|error| Error::Unusable { key: "store.url", source: error.into() })?;
+            let fix = "check that PostgreSQL runs, that store.url (DATABASE_URL) is right, and that `factline migrate \
+                       up` was run";
+            self.reached("store.url", fix, || postgres::store::ready(&pool)).await?;
+            let store = Arc::new(postgres::store::Store::new(pool));
+            return Ok(Databases { outbox, ledger: store.clone(), leases: store.clone(), records: store });
+        }
+        let database = self.file("store.url", &store.url).await?;
+        let store = Arc::new(sqlite::Store::new(database));
+        Ok(Databases { outbox, ledger: store.clone(), leases: store.clone(), records: store })
+    }
+
+    async fn outbox(&mut self) -> Result<Arc<dyn Outbox>, Error> {
+        let source = &self.config.source;
+        if service_of(&source.url) == Some(Service::Postgres) {
+            let pool = postgres::pool(&source.url, source.pool)
+                .map_err(|error| Error::Unusable { key: "source.url", source: error.into() })?;
+            let table = source.outbox_table();
+            let fix = "check that PostgreSQL runs, that source.url (SOURCE_DATABASE_URL or DATABASE_URL) is right, \
+                       and that the outbox table is as [source] says";
+            let open = || postgres::outbox::Outbox::open(pool.clone(), &table);
+            return Ok(Arc::new(self.reached("source.url", fix, open).await?));
+        }
+        let database = self.file("source.url", &source.url).await?;
+        Ok(Arc::new(sqlite::Outbox::new(database, &source.table, &source.name)))
+    }
+
+    /// Opens the streams; fails if they have another number of partitions than we think.
+    pub async fn stream(&mut self) -> Result<Arc<dyn EventStream>, Error> {
+        let stream = &self.config.stream;
+        let (wanted, recorded, opened): (u16, u16, Arc<dyn EventStream>) =
+            if service_of(&stream.url) == Some(Service::Redis) {
+                let settings = redis::Settings {
+                    prefix: stream.prefix.clone(),
+                    partitions: stream.partitions,
+                    max_length: stream.max_length,
+                };
+                let opened = redis::Stream::new(&stream.url, settings)
+                    .map_err(|error| Error::Unusable { key: "stream.url", source: error.into() })?;
+                let fix = "check that Redis runs and that stream.url (REDIS_URL) is right";
+                let recorded = self.reached("stream.url", fix, || opened.recorded_partitions()).await?;
+                (stream.partitions, recorded, Arc::new(opened))
+            } else {
+                let database = self.file("stream.url", &stream.url).await?;
+                let opened = sqlite::Stream::new(database, stream.partitions, stream.max_length);
+                let fix = "check that the file may be written";
+                let recorded = self.reached("stream.url", fix, || opened.recorded_partitions()).await?;
+                (stream.partitions, recorded, Arc::new(opened))
+            };
+        if wanted != recorded {
+            return Err(Error::Partitions { wanted, recorded });
+        }
+        Ok(opened)
+    }
+
+    /// Opens an embedded database and brings its tables up to date: nobody should have to migrate a file of ours.
+    async fn file(&mut self, key: &'static str, url: &str) -> Result<sqlite::Database, Error> {
+        if let Some(database) = self.files.get(url) {
+            return Ok(database.clone());
+        }
+        let unusable = |source: Box<dyn std::error::Error + Send + Sync>| Error::Unusable { key, source };
+        let database = sqlite::Database::open(url).await.map_err(|error| unusable(error.into()))?;
+        database.migrate_up().await.map_err(|error| unusable(error.into()))?;
+        self.files.insert(url.to_owned(), database.clone());
+        Ok(database)
+    }
+
+    /// Tries until it works, or patience ends.
+    async fn reached<T, F>(
+        &self,
+        key: &'static str,
+        fix: &'static str,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Outage>>,
+    {
+        let until = Instant::now() + self.patience;
+        let mut said = false;
+        loop {
+            match attempt().await {
+                Ok(reached) => return Ok(reached),
+                Err(source) if Instant::now() + CONNECT_EVERY >= until => {
+                    return Err(Error::Unreachable { key, after: self.patience, fix, source });
+                }
+                Err(error) if !said => {
+                    tracing::warn!(key, error = %outage::chain(&error), "not reachable yet, trying again");
+                    said = true;
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(CONNECT_EVERY).await;
+        }
+    }
+}
+
+/// What the tree is built from.
+pub struct Wiring<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// What the pipeline works with.
+    pub adapters: Adapters,
+    /// Which parts of it run here.
+    pub parts: Parts,
+    /// Where the HTTP server listens, if anywhere.
+    pub listener: Option<TcpListener>,
+    /// Where it finds the tree that it is part of.
+    pub seen: admin::Seen,
+}
+
+/// The whole tree, in flow order.
+#[must_use]
+pub fn tree(wiring: Wiring<'_>) -> SupervisorSpec {
+    let Wiring { config, adapters, parts, listener, seen } = wiring;
+    let tuning = config.policies();
+    let holder = holder_name(&config.instance);
+    let mut root = SupervisorSpec::new("root");
+    if parts != Parts::Consumers {
+        root = root.supervisor(relay(config, &adapters, &holder, &tuning));
+    }
+    if parts != Parts::Relay {
+        let mut consumers = SupervisorSpec::new("consumers");
+        for group in &config.groups {
+            consumers = consumers.supervisor(consumer_group(config, group, &adapters, &holder, &tuning));
+        }
+        root = root.supervisor(tuning.supervisor("root/consumers", consumers));
+    }
+    root = root.child(janitor(config, &adapters, parts, &tuning));
+    if let Some(listener) = listener {
+        root = root.child(tuning.child("root/admin", admin::child(listener, seen)));
+    }
+    tuning.supervisor("root", root)
+}
+
+/// Who this process is in leases and consumer names: nobody else, ever.
+fn holder_name(instance: &str) -> String {
+    let name = if instance.is_empty() {
+        gethostname::gethostname().to_string_lossy().into_owned()
+    } else {
+        instance.to_owned()
+    };
+    let random = Uuid::new_v4().simple().to_string();
+    format!("{name}-{}", &random[..8])
+}
+
+fn outage_policy(config: &Config) -> BackoffPolicy {
+    BackoffPolicy { initial: config.outage.initial, max: config.outage.max, ..outage::default_policy() }
+}
+
+fn relay(config: &Config, adapters: &Adapters, holder: &str, tuning: &dyn Tuning) -> SupervisorSpec {
+    let Adapters { databases, stream } = adapters;
+    let relay = tree::Relay {
+        outbox: databases.outbox.clone(),
+        ledger: databases.ledger.clone(),
+        stream: stream.clone(),
+        keeper: Keeper {
+            leases: databases.leases.clone(),
+            names: vec![format!("relay:{}", config.source.name)],
+            holder: holder.to_owned(),
+            ttl: config.store.lease_ttl,
+        },
+        settings: outbox_poller::Settings {
+            batch_size: config.relay.batch_size,
+            in_flight: config.relay.in_flight,
+            poll_min: config.relay.poll_min,
+            poll_max: config.relay.poll_max,
+            outage: outage_policy(config),
+        },
+    };
+    tree::relay(relay, tuning)
+}
+
+fn consumer_group(
+    config: &Config,
+    group: &crate::config::Group,
+    adapters: &Adapters,
+    holder: &str,
+    tuning: &dyn Tuning,
+) -> SupervisorSpec {
+    let Adapters { databases, stream } = adapters;
+    let partitions: Vec<_> = group.topics.iter().flat_map(|topic| stream.partitions(topic)).collect();
+    let spec = tree::Group {
+        stream: stream.clone(),
+        keeper: Keeper {
+            leases: databases.leases.clone(),
+            names: partitions.iter().map(|partition| lease_name(&group.name, partition)).collect(),
+            holder: holder.to_owned(),
+            ttl: config.store.lease_ttl,
+        },
+        partitions,
+        extractors: extractors(config, group),
+        ledger: databases.ledger.clone(),
+        workers: group.workers,
+        max_attempts: group.max_attempts,
+        retry: BackoffPolicy {
+            initial: group.retry_initial,
+            max: group.retry_max,
+            ..BackoffPolicy::default()
+        },
+        settings: consumer_group::Settings {
+            group: group.name.clone(),
+            batch_size: group.batch_size,
+            in_flight: group.in_flight,
+            outage: outage_policy(config),
+        },
+    };
+    tree::group(spec, tuning)
+}
+
+/// The group's extractors; the configuration was checked to name none that cannot be built.
+fn extractors(config: &Config, group: &crate::config::Group) -> Vec<Arc<dyn Extractor>> {
+    let kinds = group.extractors.iter().filter_map(|name| config.extractors.get(name));
+    kinds.filter_map(|extractor| extract::build(&extractor.kind)).collect()
+}
+
+fn janitor(
+    config: &Config,
+    adapters: &Adapters,
+    parts: Parts,
+    tuning: &dyn Tuning,
+) -> factline_supervision::ChildSpec {
+    let outbox = match config.relay.retention {
+        Retention::For(time) if parts != Parts::Consumers => Some((adapters.databases.outbox.clone(), time)),
+        _ => None,
+    };
+    let params = janitor::Params { stream: adapters.stream.clone(), outbox, every: config.janitor.every };
+    tree::janitor(params, tuning)
+}

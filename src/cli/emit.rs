@@ -1,0 +1,213 @@
+//! `factline emit`: events into the outbox.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, IsTerminal, stderr, stdin},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use chrono::{DateTime, Utc};
+use factline_pipeline::{
+    chat,
+    event::TraceContext,
+    outbox::{NewEvent, Outbox},
+    time,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+use uuid::Uuid;
+
+use super::{Verdict, print, print_json};
+use crate::config::Config;
+
+/// Events in one transaction.
+const BATCH: usize = 1000;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// The payload: a JSON object. Without it, and without --file, events are read from standard input
+    payload: Option<String>,
+    /// Read events from a file, a JSON object a line: either a payload, or {"topic", "key", "event_type",
+    /// "payload", "event_id", "occurred_at", "traceparent", "tracestate"}, of which only the payload must be there
+    #[arg(long, value_name = "FILE", conflicts_with = "payload")]
+    file: Option<PathBuf>,
+    /// Begin with this line, where an earlier attempt ended
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "payload")]
+    from_line: usize,
+    /// Topic of events that name none
+    #[arg(long, default_value = "chat")]
+    topic: String,
+    /// Key of events that name none [default: the payload's conversation_id]
+    #[arg(long)]
+    key: Option<String>,
+    /// Type of events that name none
+    #[arg(long = "type", value_name = "TYPE", default_value = chat::EVENT_TYPE)]
+    event_type: String,
+    /// The event's id, a UUID, with a payload as argument
+    #[arg(long, requires = "payload")]
+    event_id: Option<Uuid>,
+    /// Print the ids as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<Verdict> {
+    let outbox = super::databases(config).await?.outbox;
+    if let Some(payload) = &arguments.payload {
+        let mut event = arguments.event_of(payload).context("nothing was written")?;
+        event.event_id = arguments.event_id.or(event.event_id);
+        let ids = outbox.insert(&[event]).await.context("nothing was written")?;
+        return report(&arguments, &ids);
+    }
+    let (lines, length): (Box<dyn BufRead>, Option<u64>) = match &arguments.file {
+        Some(path) => {
+            let file = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+            let length = file.metadata().ok().map(|metadata| metadata.len());
+            (Box::new(BufReader::new(file)), length)
+        }
+        None => {
+            if stdin().is_terminal() {
+                eprintln!("reading events from standard input, a JSON object a line; end with Ctrl-D");
+            }
+            (Box::new(BufReader::new(stdin())), None)
+        }
+    };
+    let ids = emit_lines(&arguments, &outbox, lines, length).await?;
+    report(&arguments, &ids)
+}
+
+fn report(arguments: &Arguments, ids: &[Uuid]) -> anyhow::Result<Verdict> {
+    if arguments.json {
+        print_json(&ids)?;
+    } else if let [id] = ids {
+        print(format!("1 event written to the outbox: {id}"))?;
+    } else {
+        print(format!("{} events written to the outbox", ids.len()))?;
+    }
+    Ok(Verdict::Done)
+}
+
+/// Writes line by line, in batches; an unreadable line ends it there, everything before it is written.
+async fn emit_lines(
+    arguments: &Arguments,
+    outbox: &Arc<dyn Outbox>,
+    mut lines: Box<dyn BufRead>,
+    length: Option<u64>,
+) -> anyhow::Result<Vec<Uuid>> {
+    let progress = progress_bar(length);
+    let (mut ids, mut batch, mut text) = (Vec::new(), Vec::new(), String::new());
+    let (mut number, mut first_of_batch) = (0, arguments.from_line);
+    loop {
+        text.clear();
+        number += 1;
+        let read = lines.read_line(&mut text);
+        let ended = matches!(read, Ok(0));
+        let event = match read {
+            Ok(0) => None,
+            Ok(length) => {
+                progress.inc(length as u64);
+                let skipped = number < arguments.from_line || text.trim().is_empty();
+                (!skipped).then(|| arguments.event_of(&text))
+            }
+            Err(error) => Some(Err(error.into())),
+        };
+        let unreadable = match event {
+            Some(Ok(event)) => {
+                batch.push(event);
+                None
+            }
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        if ended || unreadable.is_some() || batch.len() == BATCH {
+            let written = outbox.insert(&batch).await.with_context(|| {
+                format!("{} events were written; go on with --from-line {first_of_batch}", ids.len())
+            })?;
+            ids.extend(written);
+            batch.clear();
+            first_of_batch = number + 1;
+        }
+        if let Some(error) = unreadable {
+            let fix = format!(
+                "{} events before it were written; mend it and go on with --from-line {number}",
+                ids.len()
+            );
+            return Err(error.context(format!("line {number}; {fix}")));
+        }
+        if ended {
+            progress.finish_and_clear();
+            return Ok(ids);
+        }
+    }
+}
+
+/// Bytes of the file, or lines where nobody knows how many will come. Only on a terminal, only if it takes a while.
+fn progress_bar(length: Option<u64>) -> ProgressBar {
+    if !stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = match length {
+        Some(_) => "{bar:40} {bytes}/{total_bytes}, {eta} to go",
+        None => "{spinner} {bytes}",
+    };
+    let bar = length.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// An event as it may be written out; a line that is no such thing is a payload.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    payload: Box<RawValue>,
+    topic: Option<String>,
+    key: Option<String>,
+    event_type: Option<String>,
+    event_id: Option<Uuid>,
+    #[serde(default, deserialize_with = "time::deserialize_optional")]
+    occurred_at: Option<DateTime<Utc>>,
+    traceparent: Option<String>,
+    tracestate: Option<String>,
+}
+
+impl Arguments {
+    fn event_of(&self, text: &str) -> anyhow::Result<NewEvent> {
+        let value: Value = serde_json::from_str(text).context("not JSON")?;
+        let Some(fields) = value.as_object() else { bail!("not a JSON object") };
+        let mut event = NewEvent {
+            event_id: None,
+            topic: self.topic.clone(),
+            key: String::new(),
+            event_type: self.event_type.clone(),
+            payload: text.trim().to_owned(),
+            occurred_at: None,
+            trace: None,
+        };
+        let mut key = None;
+        let mut payload = &value;
+        if let Some(inner) = fields.get("payload") {
+            let line: Line = serde_json::from_str(text).context("not an event")?;
+            event.topic = line.topic.unwrap_or(event.topic);
+            event.event_type = line.event_type.unwrap_or(event.event_type);
+            event.event_id = line.event_id;
+            event.occurred_at = line.occurred_at;
+            event.payload = line.payload.get().to_owned();
+            event.trace =
+                line.traceparent.map(|traceparent| TraceContext { traceparent, tracestate: line.tracestate });
+            key = line.key;
+            payload = inner;
+        }
+        let conversation = payload.get("conversation_id").map(|id| match id {
+            Value::String(id) => id.clone(),
+            other => other.to_string(),
+        });
+        let key = key.or_else(|| self.key.clone()).or(conversation);
+        event.key = key.context("no key: order is kept by key; name one with --key")?;
+        Ok(event)
+    }
+}

@@ -1,0 +1,131 @@
+//! `factline explain EVENT_ID`: the whole story of one event, stage by stage.
+
+use anyhow::Context as _;
+use factline_pipeline::outbox::Record;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Verdict, facts::facts_table, print, print_json, table::time};
+use crate::{
+    config::Config,
+    records::{DeadLetterFilter, DeadLetterRecord, FactFilter, FactRecord, LedgerRecord},
+};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// The event's id, as it is in the outbox or in a dead letter
+    event_id: String,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// All that is known of one event.
+#[derive(Debug, Serialize)]
+struct Story {
+    event_id: String,
+    outbox: Option<Record>,
+    ledger: Vec<LedgerRecord>,
+    facts: Vec<FactRecord>,
+    dead_letters: Vec<DeadLetterRecord>,
+}
+
+pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<Verdict> {
+    let databases = super::databases(config).await?;
+    let letters = DeadLetterFilter { event_id: Some(arguments.event_id.clone()), status: None, limit: 100 };
+    let mut story = Story {
+        outbox: None,
+        ledger: Vec::new(),
+        facts: Vec::new(),
+        dead_letters: databases.records.dead_letters(&letters).await?,
+        event_id: arguments.event_id,
+    };
+    // An id that is no UUID never gets further than a dead letter.
+    if let Ok(id) = Uuid::try_parse(&story.event_id) {
+        story.outbox = databases.outbox.find(id).await?;
+        story.ledger = databases.records.ledger(id).await?;
+        let facts = FactFilter { event_id: Some(id), superseded: true, limit: 1000, ..FactFilter::default() };
+        story.facts = databases.records.facts(&facts).await?;
+    }
+    let known = story.outbox.is_some() || !story.ledger.is_empty() || !story.dead_letters.is_empty();
+    known.then_some(()).with_context(|| {
+        format!("no event {} in the outbox, the ledger or the dead letters; check the id", story.event_id)
+    })?;
+    if arguments.json {
+        print_json(&story)?
+    } else {
+        tell(&story)?
+    }
+    Ok(Verdict::Done)
+}
+
+fn tell(story: &Story) -> anyhow::Result<()> {
+    print(format!("event {}", story.event_id))?;
+    match &story.outbox {
+        Some(row) => tell_outbox(row)?,
+        None => print("  outbox     no row: deleted after its retention time, or another producer's event")?,
+    }
+    for row in &story.ledger {
+        tell_ledger(row, story.facts.len())?;
+    }
+    if story.ledger.is_empty() && story.dead_letters.is_empty() {
+        print("  ledger     not yet: `factline status` shows where it waits")?;
+    }
+    for letter in &story.dead_letters {
+        print(format!(
+            "  dead letter {}  set aside at {} by {} ({}), {}\n             {}",
+            letter.id,
+            time(letter.dead_at),
+            letter.stage,
+            letter.error_kind,
+            letter.status,
+            letter.error
+        ))?;
+    }
+    if !story.facts.is_empty() {
+        print(facts_table(&story.facts))?;
+    }
+    Ok(())
+}
+
+fn tell_outbox(row: &Record) -> anyhow::Result<()> {
+    let mut text =
+        format!("  outbox     row {}, {} on {} of key {}", row.id, row.event_type, row.topic, row.key);
+    if let Some(created) = row.created_at {
+        text += &format!("\n             written   {}", time(created));
+    }
+    match (row.status.as_str(), row.processed_at) {
+        ("processed", Some(at)) => text += &format!("\n             published {}", time(at)),
+        (status, Some(at)) => text += &format!("\n             {status}    {}", time(at)),
+        (status, None) => text += &format!("\n             {status}"),
+    }
+    if let Some(error) = &row.error {
+        text += &format!(": {error}");
+    }
+    if let Some(trace) = &row.traceparent {
+        text += &format!("\n             trace     {trace}");
+    }
+    print(text)
+}
+
+fn tell_ledger(row: &LedgerRecord, stored: usize) -> anyhow::Result<()> {
+    let facts = match usize::try_from(row.facts) {
+        Ok(0) | Err(_) => String::new(),
+        Ok(stated) if stated > stored => {
+            format!(", {stated} facts, {} of them known before", stated - stored)
+        }
+        Ok(stated) => format!(", {stated} facts"),
+    };
+    let place = match (row.partition, &row.position) {
+        (Some(partition), Some(position)) => format!("read from {}:{partition} at {position}", row.topic),
+        (_, Some(position)) => format!("outbox row {position}, never published"),
+        _ => String::new(),
+    };
+    print(format!(
+        "  group {:<6} {place}\n             {} {} at attempt {}{facts}",
+        row.consumer_group,
+        row.outcome,
+        time(row.processed_at),
+        row.attempts
+    ))
+}

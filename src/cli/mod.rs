@@ -1,0 +1,138 @@
+//! The command line. Each command is a file; `main` parses, loads the configuration and hands over.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 degraded.
+
+use std::{
+    io::{ErrorKind, Write, stdout},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use factline_pipeline::outage;
+use serde::Serialize;
+
+use crate::{
+    app,
+    config::{self, Config, Sources},
+    telemetry,
+};
+
+mod config_command;
+mod demo;
+mod emit;
+mod explain;
+mod facts;
+mod migrate;
+mod run;
+mod status;
+mod table;
+
+/// Drains an application's outbox into ordered streams and turns its events into facts, each exactly once.
+#[derive(Parser)]
+#[command(name = "factline", version, arg_required_else_help = true)]
+struct Arguments {
+    /// Configuration file [default: factline.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the daemon; without any configuration on an embedded database, HTTP on 127.0.0.1:8080
+    Run(run::Arguments),
+    /// See the main job at work: chat messages, poison mixed in, become facts in a temporary database
+    Demo,
+    /// Create, remove or show the tables of outbox and store
+    Migrate(migrate::Arguments),
+    /// Write events to the outbox, from arguments, a JSONL file or standard input
+    Emit(emit::Arguments),
+    /// List facts
+    Facts(facts::Arguments),
+    /// Tell the whole story of one event
+    Explain(explain::Arguments),
+    /// Show backlog, lag, leases, and the running daemon's supervisor tree; exit code 3 if something is wrong
+    Status(status::Arguments),
+    /// Check the configuration, or show it
+    Config(config_command::Arguments),
+}
+
+/// How a command ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Done,
+    Degraded,
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run_command(arguments) {
+        Ok(Verdict::Done) => ExitCode::SUCCESS,
+        Ok(Verdict::Degraded) => ExitCode::from(3),
+        // Whoever reads our output has heard enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", outage::chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
+    let sources = Sources::of_process(arguments.config);
+    if let Command::Config(command) = &arguments.command {
+        return config_command::run(command, &sources);
+    }
+    let config = match &arguments.command {
+        // The demonstration is the same everywhere, whatever is configured here.
+        Command::Demo => config::load(&Sources::default())?,
+        _ => config::load(&sources)?,
+    };
+    // Commands print their results; only the daemon tells what it is doing.
+    let level = match &arguments.command {
+        Command::Run(_) => "info,actix_server=warn",
+        Command::Demo => "error",
+        _ => "warn",
+    };
+    telemetry::start(config.telemetry.log_format, level);
+    actix::System::new().block_on(async {
+        match arguments.command {
+            Command::Run(command) => run::run(command, config).await,
+            Command::Demo => demo::run(config).await,
+            Command::Migrate(command) => migrate::run(command, &config).await,
+            Command::Emit(command) => emit::run(command, &config).await,
+            Command::Facts(command) => facts::run(command, &config).await,
+            Command::Explain(command) => explain::run(command, &config).await,
+            Command::Status(command) => status::run(command, &config).await,
+            Command::Config(_) => unreachable!("was done before the configuration was loaded"),
+        }
+    })
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// Opens outbox and store as a command at a prompt does.
+async fn databases(config: &Config) -> anyhow::Result<app::Databases> {
+    Ok(app::Opener::impatient(config).databases().await?)
+}
+
+/// Prints a line; a reader that went away is an error, so that the command ends.
+fn print(text: impl AsRef<str>) -> anyhow::Result<()> {
+    writeln!(stdout().lock(), "{}", text.as_ref())?;
+    Ok(())
+}
+
+/// Prints a value as JSON, for programs.
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print(serde_json::to_string_pretty(value).context("cannot be shown as JSON")?)
+}

@@ -1,0 +1,110 @@
+//! `factline run`: the daemon.
+
+use std::{net::TcpListener, sync::Arc};
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use factline_supervision::{Exit, Tree};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Verdict;
+use crate::{
+    admin,
+    app::{self, Opener, Parts, Wiring},
+    config::Config,
+};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Run only one part, for separate containers
+    #[arg(long, value_enum)]
+    only: Option<Only>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Only {
+    /// From the outbox to the streams
+    Relay,
+    /// From the streams to the facts
+    Consumers,
+}
+
+pub(super) async fn run(arguments: Arguments, config: Config) -> anyhow::Result<Verdict> {
+    let mut signals = Signals::listen()?;
+    let parts = match arguments.only {
+        None => Parts::All,
+        Some(Only::Relay) => Parts::Relay,
+        Some(Only::Consumers) => Parts::Consumers,
+    };
+    let tree = tokio::select! {
+        tree = start(&config, parts) => tree?,
+        () = signals.next() => return Ok(Verdict::Done), // nothing runs yet: nothing to drain
+    };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "factline is running");
+    tokio::select! {
+        exit = tree.exited() => anyhow::bail!("the supervisor tree gave up: {exit}"),
+        () = signals.next() => {}
+    }
+    stop(&config, &tree, &mut signals).await
+}
+
+async fn start(config: &Config, parts: Parts) -> anyhow::Result<Tree> {
+    let listener = listen(&config.admin.bind)?;
+    let adapters = Opener::new(config).adapters().await?;
+    let seen = admin::Seen::default();
+    let wiring = Wiring { config, adapters, parts, listener, seen: Arc::clone(&seen) };
+    let tree = factline_supervision::start(app::tree(wiring)).await?;
+    seen.get_or_init(|| tree.clone());
+    Ok(tree)
+}
+
+/// Listens before anything else starts: a port that is taken is a mistake to report, not to retry.
+fn listen(bind: &str) -> anyhow::Result<Option<TcpListener>> {
+    if bind.is_empty() {
+        return Ok(None);
+    }
+    let listener = TcpListener::bind(bind).with_context(|| {
+        format!("admin.bind: cannot listen on {bind}; choose another port, or leave it empty")
+    })?;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "HTTP server listening");
+    }
+    Ok(Some(listener))
+}
+
+/// Drains what is in flight. A second signal, or the deadline, leaves the rest to the next start.
+async fn stop(config: &Config, tree: &Tree, signals: &mut Signals) -> anyhow::Result<Verdict> {
+    tracing::info!("draining; a second signal exits at once");
+    tokio::select! {
+        exit = tokio::time::timeout(config.shutdown_timeout, tree.stop()) => match exit {
+            Ok(Exit::Shutdown) => tracing::info!("drained"),
+            Ok(exit) => tracing::warn!(%exit, "stopped, but not everything was drained"),
+            Err(_) => tracing::warn!("shutdown_timeout is over; what was in flight is pending and done at the next start"),
+        },
+        () = signals.next() => {
+            tracing::warn!("second signal: exiting at once; what was in flight is pending and done at the next start");
+            std::process::exit(1);
+        }
+    }
+    Ok(Verdict::Done)
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

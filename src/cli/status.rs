@@ -1,0 +1,202 @@
+//! `factline status`: backlog, lag, leases, totals, and the running daemon's supervisor tree.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use factline_pipeline::{
+    lease::Lease,
+    outbox::Backlog,
+    stream::{EventStream, GroupLag},
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Verdict, print, print_json, table};
+use crate::{app::Opener, config::Config, records::Totals};
+
+/// How long the daemon may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Status {
+    /// What is wrong, in words; empty: nothing.
+    wrong: Vec<String>,
+    outbox: Backlog,
+    lag: Vec<GroupLag>,
+    leases: Vec<Lease>,
+    totals: Totals,
+    /// The tree of the daemon that `admin.bind` leads to.
+    tree: Option<Value>,
+}
+
+pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<Verdict> {
+    let adapters = Opener::impatient(config).adapters().await?;
+    let (databases, stream) = (adapters.databases, adapters.stream);
+    let topics = stream.topics().await?;
+    let mut status = Status {
+        wrong: Vec::new(),
+        outbox: databases.outbox.backlog().await?,
+        lag: stream.lag(&topics).await?,
+        leases: databases.leases.list().await?,
+        totals: databases.records.totals().await?,
+        tree: tree_of_daemon(&config.admin.bind).await,
+    };
+    status.wrong = wrong(&status, config, stream.as_ref());
+    if arguments.json {
+        print_json(&status)?
+    } else {
+        show(&status)?
+    }
+    Ok(if status.wrong.is_empty() { Verdict::Done } else { Verdict::Degraded })
+}
+
+/// The tree, if a daemon answers there.
+async fn tree_of_daemon(bind: &str) -> Option<Value> {
+    if bind.is_empty() {
+        return None;
+    }
+    let url = format!("http://{bind}/api/v1/tree");
+    let asked = tokio::task::spawn_blocking(move || -> anyhow::Result<Value> {
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().timeout_global(Some(ANSWER_TIMEOUT)).build().into();
+        let text = agent.get(&url).call()?.body_mut().read_to_string()?;
+        serde_json::from_str(&text).context("the daemon's answer is not JSON")
+    });
+    match asked.await.context("the daemon could not be asked").flatten() {
+        Ok(tree) => Some(tree),
+        Err(error) => {
+            tracing::debug!(error = format!("{error:#}"), "no daemon answers");
+            None
+        }
+    }
+}
+
+fn wrong(status: &Status, config: &Config, stream: &dyn EventStream) -> Vec<String> {
+    let mut wrong = Vec::new();
+    match &status.tree {
+        Some(tree) => unwell(tree, &mut wrong),
+        None if config.admin.bind.is_empty() => {}
+        None => {
+            wrong.push(format!("no daemon answers on {}; start it with `factline run`", config.admin.bind))
+        }
+    }
+    let held = |name: &str| status.leases.iter().any(|lease| lease.held && lease.name == name);
+    let relay = format!("relay:{}", config.source.name);
+    if status.outbox.pending > 0 && !held(&relay) {
+        wrong.push(format!("{} rows are pending and no relay is active", status.outbox.pending));
+    }
+    for group in &config.groups {
+        let mut partitions = group.topics.iter().flat_map(|topic| stream.partitions(topic));
+        let unread = partitions.any(|partition| {
+            let waits = status.lag.iter().any(|lag| {
+                lag.partition == partition
+                    && lag.group == group.name
+                    && lag.pending + lag.undelivered.unwrap_or_default() > 0
+            });
+            waits && !held(&factline_pipeline::consumer_group::lease_name(&group.name, &partition))
+        });
+        if unread {
+            wrong.push(format!("group {} has entries waiting that nobody reads", group.name));
+        }
+    }
+    wrong
+}
+
+/// Whoever is not running, or says that it is degraded.
+fn unwell(node: &Value, wrong: &mut Vec<String>) {
+    let text = |field: &str| node[field].as_str().unwrap_or_default().to_owned();
+    if node["state"] != "running" {
+        wrong.push(format!("{} is {}", text("path"), text("state")));
+    } else if node["condition"]["kind"] == "degraded" || node["condition"]["kind"] == "paused" {
+        let reason = node["condition"]["reason"].as_str().unwrap_or_default();
+        wrong.push(format!(
+            "{} is {}: {reason}",
+            text("path"),
+            node["condition"]["kind"].as_str().unwrap_or("unwell")
+        ));
+    }
+    node["children"].as_array().into_iter().flatten().for_each(|child| unwell(child, wrong));
+}
+
+fn show(status: &Status) -> anyhow::Result<()> {
+    let Status { outbox, totals, .. } = status;
+    let oldest = outbox.oldest_pending.map(|time| format!(", the oldest since {}", table::time(time)));
+    print(format!(
+        "outbox   {} pending, {} failed{}",
+        outbox.pending,
+        outbox.failed,
+        oldest.unwrap_or_default()
+    ))?;
+    print(format!(
+        "ledger   {} processed, {} dead-lettered ({} of them open); {} facts",
+        totals.processed, totals.dead_lettered, totals.open_dead_letters, totals.facts
+    ))?;
+    if !status.lag.is_empty() {
+        let mut lag = table::new(&["group", "partition", "entries", "not delivered", "pending"]);
+        for one in &status.lag {
+            lag.add_row([
+                one.group.clone(),
+                one.partition.to_string(),
+                one.length.to_string(),
+                table::or_dash(one.undelivered.map(|lag| lag.to_string())),
+                one.pending.to_string(),
+            ]);
+        }
+        print(lag.to_string())?;
+    }
+    if !status.leases.is_empty() {
+        let mut leases = table::new(&["lease", "holder", "token", "held"]);
+        for lease in &status.leases {
+            let held = if lease.held { "yes" } else { "no" };
+            leases.add_row([&lease.name, &lease.holder, &lease.token.to_string(), held]);
+        }
+        print(leases.to_string())?;
+    }
+    if let Some(tree) = &status.tree {
+        print(tree_lines(tree))?;
+    }
+    status.wrong.iter().try_for_each(|wrong| print(format!("! {wrong}")))
+}
+
+/// The tree as it is drawn: a line for each supervisor and actor.
+pub(super) fn tree_lines(root: &Value) -> String {
+    let mut lines = Vec::new();
+    draw(root, "", "", &mut lines);
+    lines.join("\n")
+}
+
+fn draw(node: &Value, first: &str, rest: &str, lines: &mut Vec<String>) {
+    let text = |field: &str| node[field].as_str().unwrap_or_default();
+    let mut line = format!("{first}{}", text("id"));
+    if let Some(strategy) = node["supervision"]["strategy"].as_str() {
+        line += &format!("  ({strategy})");
+    }
+    line += &format!("  {}", text("state"));
+    let condition = node["condition"]["kind"].as_str().unwrap_or_default();
+    if condition != "healthy" {
+        line += &format!(", {condition}");
+        if let Some(reason) = node["condition"]["reason"].as_str() {
+            line += &format!(": {reason}");
+        }
+    }
+    if let Some(restarts) = node["restarts"].as_u64().filter(|restarts| *restarts > 0) {
+        line += &format!(", {restarts} restarts");
+        if let Some(reason) = node["last_exit"]["reason"].as_str() {
+            line += &format!(", last {reason}");
+        }
+    }
+    lines.push(line);
+    let children: Vec<&Value> = node["children"].as_array().into_iter().flatten().collect();
+    for (index, child) in children.iter().enumerate() {
+        let (branch, below) =
+            if index + 1 == children.len() { ("└── ", "    ") } else { ("├── ", "│   ") };
+        draw(child, &format!("{rest}{branch}"), &format!("{rest}{below}"), lines);
+    }
+}

@@ -1,0 +1,191 @@
+//! Values that cannot stand, alone or together.
+
+use std::{collections::BTreeSet, fmt::Display, net::SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::Config;
+use crate::extract;
+
+/// What the streams are kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// What the URL says.
+    Auto,
+    /// SQLite.
+    Embedded,
+    /// Redis Streams.
+    Redis,
+}
+
+/// What a URL leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// A file.
+    Sqlite,
+    /// A PostgreSQL server.
+    Postgres,
+    /// A Redis server.
+    Redis,
+}
+
+/// What the URL leads to, by its scheme.
+#[must_use]
+pub fn service_of(url: &str) -> Option<Service> {
+    match url.split_once(':')?.0 {
+        "sqlite" => Some(Service::Sqlite),
+        "postgres" | "postgresql" => Some(Service::Postgres),
+        "redis" | "rediss" => Some(Service::Redis),
+        _ => None,
+    }
+}
+
+impl Config {
+    /// Everything that is wrong, each with its key and what to do.
+    pub(super) fn check(&self) -> Result<(), Vec<String>> {
+        let mut wrong = Vec::new();
+        self.check_urls(&mut wrong);
+        self.check_numbers(&mut wrong);
+        self.check_groups(&mut wrong);
+        self.check_admin(&mut wrong);
+        self.check_policies(&mut wrong);
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+
+    fn check_urls(&self, wrong: &mut Vec<String>) {
+        for (key, url) in [("source.url", &self.source.url), ("store.url", &self.store.url)] {
+            if !matches!(service_of(url), Some(Service::Sqlite | Service::Postgres)) {
+                wrong.push(format!(
+                    "{key} is no database: write sqlite:PATH or postgres://USER@HOST/DATABASE"
+                ));
+            }
+        }
+        match (self.stream.backend, service_of(&self.stream.url)) {
+            (_, None | Some(Service::Postgres)) => {
+                wrong.push("stream.url is no stream: write sqlite:PATH or redis://HOST:PORT".into());
+            }
+            (Backend::Redis, Some(Service::Sqlite)) => wrong.push(
+                "stream.backend is \"redis\", but stream.url is a file: set REDIS_URL or stream.url".into(),
+            ),
+            (Backend::Embedded, Some(Service::Redis)) => wrong.push(
+                "stream.backend is \"embedded\", but stream.url is a Redis server: unset REDIS_URL, or set \
+                 stream.backend to \"redis\""
+                    .into(),
+            ),
+            _ => {}
+        }
+        for (key, url) in [
+            ("source.url", &self.source.url),
+            ("store.url", &self.store.url),
+            ("stream.url", &self.stream.url),
+        ] {
+            if url.contains(":memory:") {
+                wrong.push(format!("{key} is in memory, where nothing outlives the process: name a file"));
+            }
+        }
+    }
+
+    fn check_numbers(&self, wrong: &mut Vec<String>) {
+        at_least_one("source.pool", self.source.pool, wrong);
+        at_least_one("store.pool", self.store.pool, wrong);
+        at_least_one("stream.partitions", self.stream.partitions, wrong);
+        at_least_one("stream.max_length", self.stream.max_length, wrong);
+        at_least_one("relay.batch_size", self.relay.batch_size, wrong);
+        at_least_one("relay.in_flight", self.relay.in_flight, wrong);
+        if self.store.lease_ttl < std::time::Duration::from_millis(300) {
+            wrong.push("store.lease_ttl is too short to be renewed in time: write \"1s\" or more".into());
+        }
+        if self.relay.poll_min > self.relay.poll_max {
+            wrong.push("relay.poll_min is longer than relay.poll_max: swap them".into());
+        }
+        if self.outage.initial > self.outage.max || self.outage.initial.is_zero() {
+            wrong.push("outage.initial must be above 0 and not longer than outage.max".into());
+        }
+        if self.janitor.every.is_zero() {
+            wrong.push("janitor.every must be above 0: write \"1s\"".into());
+        }
+        for (key, name) in [("source.name", &self.source.name), ("stream.prefix", &self.stream.prefix)] {
+            if name.is_empty() {
+                wrong.push(format!("{key} is empty: give it a name"));
+            }
+        }
+    }
+
+    fn check_groups(&self, wrong: &mut Vec<String>) {
+        let mut names = BTreeSet::new();
+        for group in &self.groups {
+            let name = &group.name;
+            if name.is_empty() || name.contains(['/', ':']) || name == crate::postgres::store::RELAY {
+                wrong.push(format!(
+                    "groups: {name:?} is no name for a group: use letters, digits, - and _, and not \"relay\""
+                ));
+            }
+            if !names.insert(name) {
+                wrong.push(format!("groups: there are two groups {name:?}: rename one"));
+            }
+            if group.topics.is_empty() || group.topics.iter().any(String::is_empty) {
+                wrong.push(format!("groups.{name}.topics: name at least one topic"));
+            }
+            at_least_one(format_args!("groups.{name}.workers"), group.workers, wrong);
+            at_least_one(format_args!("groups.{name}.batch_size"), group.batch_size, wrong);
+            at_least_one(format_args!("groups.{name}.in_flight"), group.in_flight, wrong);
+            at_least_one(format_args!("groups.{name}.max_attempts"), group.max_attempts, wrong);
+            if group.retry_initial > group.retry_max {
+                wrong.push(format!("groups.{name}.retry_initial is longer than retry_max: swap them"));
+            }
+            for extractor in &group.extractors {
+                if !self.extractors.contains_key(extractor) {
+                    let known: Vec<&str> = self.extractors.keys().map(String::as_str).collect();
+                    wrong.push(format!(
+                        "groups.{name}.extractors: there is no [extractors.{extractor}], only {}",
+                        known.join(", ")
+                    ));
+                }
+            }
+        }
+        for (name, extractor) in &self.extractors {
+            if extract::build(&extractor.kind).is_none() {
+                wrong.push(format!(
+                    "extractors.{name}.kind: there is no {:?}, only {}",
+                    extractor.kind,
+                    extract::KINDS.join(", ")
+                ));
+            }
+        }
+    }
+
+    fn check_admin(&self, wrong: &mut Vec<String>) {
+        if self.admin.bind.is_empty() {
+            return;
+        }
+        match self.admin.bind.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => {}
+            Ok(_) => wrong.push(
+                "admin.bind is reachable from outside, and the HTTP server asks nobody who they are: use \
+                 127.0.0.1, or leave it empty"
+                    .into(),
+            ),
+            Err(_) => wrong.push("admin.bind is no address: write 127.0.0.1:8080, or leave it empty".into()),
+        }
+    }
+}
+
+fn at_least_one(key: impl Display, number: impl Into<Number>, wrong: &mut Vec<String>) {
+    if number.into().0 == 0 {
+        wrong.push(format!("{key} is 0: write 1 or more"));
+    }
+}
+
+struct Number(u64);
+
+macro_rules! number_of {
+    ($($integer:ty),*) => {
+        $(impl From<$integer> for Number {
+            fn from(number: $integer) -> Self {
+                Self(number as u64)
+            }
+        })*
+    };
+}
+number_of!(u16, u32, u64, usize);

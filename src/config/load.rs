@@ -1,0 +1,167 @@
+//! Laying the sources over each other: defaults, file, environment.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use config::{File, FileFormat, builder::DefaultState};
+
+use super::Config;
+
+/// The defaults, which are the documentation as well.
+pub const DEFAULTS: &str = include_str!("../../config/default.toml");
+
+/// The file that is read if it is there.
+const DEFAULT_FILE: &str = "factline.toml";
+
+const PREFIX: &str = "FACTLINE__";
+
+/// Why there is no configuration to run with.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file that was asked for is not there.
+    #[error("configuration file {} does not exist", .0.display())]
+    NoFile(PathBuf),
+    /// A source is not TOML, or lays something over a key that has another form.
+    #[error("the configuration is unreadable")]
+    Unreadable(#[source] Box<config::ConfigError>),
+    /// A key is unknown or has a value of the wrong type.
+    #[error("configuration key {key}: {reason}; `factline config show` prints the keys there are")]
+    Key {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Values that cannot stand, alone or together.
+    #[error("{}", .0.join("\n"))]
+    Impossible(Vec<String>),
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file; `factline.toml` if it is there otherwise.
+    pub file: Option<PathBuf>,
+    /// The environment.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Sources {
+    /// This process' environment, and the file that the command line names.
+    #[must_use]
+    pub fn of_process(file: Option<PathBuf>) -> Self {
+        // A variable that is not Unicode is none of ours.
+        let unicode = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self { file, environment: std::env::vars_os().filter_map(unicode).collect() }
+    }
+}
+
+/// Reads and checks the configuration.
+pub fn load(sources: &Sources) -> Result<Config, Error> {
+    let unreadable = |error| Error::Unreadable(Box::new(error));
+    let mut builder = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+    match &sources.file {
+        Some(file) if !file.exists() => return Err(Error::NoFile(file.clone())),
+        Some(file) => builder = builder.add_source(File::from(file.as_path()).format(FileFormat::Toml)),
+        None => builder = builder.add_source(File::new(DEFAULT_FILE, FileFormat::Toml).required(false)),
+    }
+    let groups = group_names(&builder).map_err(unreadable)?;
+    for (key, value) in overrides(&sources.environment, &groups)? {
+        builder = match key {
+            Key::Path(path) => builder.set_override(path, value).map_err(unreadable)?,
+            Key::Policy { path, key } => {
+                let section = toml::Table::from_iter([(key, value_as_toml(&value))]);
+                let policies = toml::Table::from_iter([(path, section.into())]);
+                let table = toml::Table::from_iter([("supervision".to_owned(), policies.into())]);
+                builder.add_source(File::from_str(&table.to_string(), FileFormat::Toml))
+            }
+        };
+    }
+    let merged = builder.build().map_err(unreadable)?;
+    let config: Config = serde_path_to_error::deserialize(merged)
+        .map_err(|error| Error::Key { key: error.path().to_string(), reason: error.inner().to_string() })?;
+    config.check().map_err(Error::Impossible)?;
+    Ok(config)
+}
+
+/// The groups' names in order, for the environment calls them by name.
+fn group_names(builder: &config::ConfigBuilder<DefaultState>) -> Result<Vec<String>, config::ConfigError> {
+    let groups = builder.clone().build()?.get_array("groups")?;
+    let name = |group: config::Value| {
+        let name = group.into_table().ok().and_then(|mut group| group.remove("name"));
+        name.and_then(|name| name.into_string().ok()).unwrap_or_default()
+    };
+    Ok(groups.into_iter().map(name).collect())
+}
+
+enum Key {
+    Path(String),
+    /// A supervision path has slashes, which key paths cannot have.
+    Policy {
+        path: String,
+        key: String,
+    },
+}
+
+/// What the environment sets; the more particular variable comes last and wins.
+fn overrides(
+    environment: &BTreeMap<String, String>,
+    groups: &[String],
+) -> Result<Vec<(Key, config::Value)>, Error> {
+    let mut overrides = Vec::new();
+    let urls = [
+        ("DATABASE_URL", ["source.url", "store.url"].as_slice()),
+        ("SOURCE_DATABASE_URL", &["source.url"]),
+        ("REDIS_URL", &["stream.url"]),
+    ];
+    for (variable, keys) in urls {
+        if let Some(url) = environment.get(variable).filter(|url| !url.is_empty()) {
+            overrides.extend(keys.iter().map(|key| (Key::Path((*key).to_owned()), url.clone().into())));
+        }
+    }
+    for (variable, text) in environment {
+        let Some(path) = variable.strip_prefix(PREFIX) else { continue };
+        let path = path.to_lowercase();
+        let parts: Vec<&str> = path.split("__").collect();
+        let key = match parts.as_slice() {
+            ["groups", name, key] => {
+                let group = groups.iter().position(|group| group.to_lowercase() == *name);
+                let group = group.ok_or_else(|| Error::Key {
+                    key: variable.clone(),
+                    reason: format!("there is no group {name:?}, only {}", groups.join(", ")),
+                })?;
+                Key::Path(format!("groups[{group}].{key}"))
+            }
+            ["supervision", path, key] => Key::Policy { path: (*path).into(), key: (*key).into() },
+            parts => Key::Path(parts.join(".")),
+        };
+        overrides.push((key, value_of(text)));
+    }
+    Ok(overrides)
+}
+
+/// A TOML value (`7`, `true`, `["a", "b"]`), or else plain text.
+fn value_of(text: &str) -> config::Value {
+    let read =
+        format!("value = {text}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
+    match read {
+        Some(toml::Value::Integer(number)) => number.into(),
+        Some(toml::Value::Float(number)) => number.into(),
+        Some(toml::Value::Boolean(truth)) => truth.into(),
+        Some(toml::Value::String(text)) => text.into(),
+        Some(toml::Value::Array(items)) => {
+            let texts = items.into_iter().map(|item| match item {
+                toml::Value::String(text) => text,
+                other => other.to_string(),
+            });
+            texts.collect::<Vec<String>>().into()
+        }
+        _ => text.to_owned().into(),
+    }
+}
+
+fn value_as_toml(value: &config::Value) -> toml::Value {
+    let integer = value.clone().into_int().ok().filter(|_| !value.to_string().contains('.'));
+    integer.map_or_else(|| value.to_string().into(), toml::Value::Integer)
+}
