@@ -1,0 +1,174 @@
+//! The commands that people type.
+
+use std::{
+    io::Write,
+    process::{Output, Stdio},
+};
+
+use super::stage::{Stage, bare_command, text};
+
+/// Commands in an empty folder, on the embedded default.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.with_input(arguments, "")
+    }
+
+    fn with_input(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = bare_command(arguments);
+        command.current_dir(self.0.path()).env("FACTLINE__ADMIN__BIND", "").stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    fn pending(&self) -> u64 {
+        let status = self.run(&["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        status["outbox"]["pending"].as_u64().unwrap()
+    }
+}
+
+#[test]
+fn emit_takes_a_payload_a_file_or_standard_input() {
+    let folder = Folder::new();
+    let id = "0198c0de-0000-7000-8000-000000000001";
+    let one = folder.run(&["emit", "--key", "c-1", "--event-id", id, r#"{"content": "I like tea."}"#]);
+    assert_eq!(text(&one.stdout), format!("1 event written to the outbox: {id}\n"), "{}", text(&one.stderr));
+    assert_eq!(folder.pending(), 1);
+
+    let lines = concat!(
+        r#"{"conversation_id": "c-2", "content": "a payload alone"}"#,
+        "\n\n",
+        r#"{"topic": "mail", "key": "m", "event_type": "mail.sent", "occurred_at": 1769067099.568, "#,
+        r#""traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "payload": {"to": "x"}}"#,
+    );
+    std::fs::write(folder.0.path().join("events.jsonl"), lines).unwrap();
+    let file = folder.run(&["emit", "--file", "events.jsonl"]);
+    assert_eq!(text(&file.stdout), "2 events written to the outbox\n", "{}", text(&file.stderr));
+    let input = folder.with_input(&["emit", "--json"], lines);
+    let ids: Vec<String> = serde_json::from_slice(&input.stdout).unwrap();
+    assert_eq!(ids.len(), 2);
+    assert_eq!(folder.pending(), 5);
+
+    let explained = folder.run(&["explain", &ids[1]]);
+    let told = text(&explained.stdout);
+    assert!(told.contains("mail.sent on mail of key m") && told.contains("00-4bf92f"), "{told}");
+    assert!(told.contains("ledger     not yet"), "{told}");
+}
+
+#[test]
+fn emit_says_which_line_is_wrong_and_how_to_go_on() {
+    let folder = Folder::new();
+    let good = r#"{"conversation_id": "c", "content": "x"}"#;
+    let lines = format!("{good}\n{good}\nnot json\n{good}\n");
+    let wrong = folder.with_input(&["emit"], &lines);
+    assert_eq!(wrong.status.code(), Some(1));
+    let error = text(&wrong.stderr);
+    assert!(
+        error.contains("line 3") && error.contains("--from-line 3") && error.contains("not JSON"),
+        "{error}"
+    );
+    assert_eq!(folder.pending(), 2);
+    let mended = lines.replace("not json", good);
+    let rest = folder.with_input(&["emit", "--from-line", "3"], &mended);
+    assert_eq!(text(&rest.stdout), "2 events written to the outbox\n");
+    assert_eq!(folder.pending(), 4);
+
+    for (payload, reason) in
+        [("nonsense", "not JSON"), ("[1]", "not a JSON object"), (r#"{"a": 1}"#, "no key")]
+    {
+        let refused = folder.run(&["emit", payload]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(text(&refused.stderr).contains(reason), "{}", text(&refused.stderr));
+    }
+    assert_eq!(folder.pending(), 4);
+}
+
+#[test]
+fn an_event_id_is_written_once() {
+    let folder = Folder::new();
+    let emit =
+        ["emit", "--key", "c", "--event-id", "0198c0de-0000-7000-8000-000000000001", r#"{"content": "x"}"#];
+    assert!(folder.run(&emit).status.success());
+    let again = folder.run(&emit);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("nothing was written"), "{}", text(&again.stderr));
+    assert_eq!(folder.pending(), 1);
+}
+
+#[test]
+fn an_unknown_event_is_an_error_and_wrong_usage_has_its_own_code() {
+    let folder = Folder::new();
+    let unknown = folder.run(&["explain", "chat-1769035355992"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).contains("no event chat-1769035355992"));
+    assert_eq!(folder.run(&["emmit"]).status.code(), Some(2));
+    assert_eq!(folder.run(&["facts", "--limit", "0"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_embedded_tables_go_down_and_up() {
+    let folder = Folder::new();
+    let status = folder.run(&["migrate", "status", "--json"]);
+    assert_eq!(status.status.code(), Some(3));
+    assert!(folder.run(&["migrate", "up"]).status.success());
+    let status = folder.run(&["migrate", "status", "--json"]);
+    assert_eq!(status.status.code(), Some(0));
+    let sets: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(sets[0]["set"], "embedded");
+    assert_eq!(sets[0]["migrations"][0]["applied"], true);
+    assert_eq!(folder.run(&["migrate", "down"]).status.code(), Some(1), "nobody is there to ask");
+    assert!(folder.run(&["migrate", "down", "--yes"]).status.success());
+    assert_eq!(folder.run(&["migrate", "status"]).status.code(), Some(3));
+}
+
+#[tokio::test]
+async fn source_and_store_share_a_database_and_leave_nothing_of_each_other_behind() {
+    let stage = Stage::new().await;
+    // Twice is once.
+    assert!(stage.run(&["migrate", "up"]).status.success());
+    let dry = stage.run(&["migrate", "down", "--dry-run"]);
+    assert!(text(&dry.stdout).contains("nothing was changed"));
+    assert_eq!(stage.run(&["migrate", "status"]).status.code(), Some(0));
+
+    let store = stage.run(&["migrate", "down", "--yes", "--store-only"]);
+    assert!(store.status.success(), "{}", text(&store.stderr));
+    let kept = "SELECT count(*) FROM pg_class WHERE oid IN (to_regclass('outbox_events'))";
+    assert_eq!(stage.count(kept).await, 1);
+    assert!(stage.run(&["migrate", "down", "--yes"]).status.success());
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname IN ('public', 'factline') \
+                  AND tablename NOT LIKE '%migrations'";
+    assert_eq!(stage.count(tables).await, 0);
+    assert_eq!(stage.count("SELECT count(*) FROM pg_proc WHERE proname LIKE 'outbox%'").await, 0);
+    assert!(stage.run(&["migrate", "up"]).status.success());
+    assert_eq!(stage.run(&["migrate", "status"]).status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn explain_tells_the_story_of_an_event_from_the_outbox_to_its_facts() {
+    let stage = Stage::new().await;
+    let payload = r#"{"conversation_id": "c-1", "speaker": "Ada", "content": "I live in Turin."}"#;
+    let emitted = stage.run(&["emit", "--json", payload]);
+    let ids: Vec<String> = serde_json::from_slice(&emitted.stdout).unwrap();
+    let daemon = stage.start(&["run"]);
+    stage.until_recorded(1).await;
+    super::stage::until("the row is marked", || async {
+        stage.count("SELECT count(*) FROM outbox_events WHERE status = 'processed'").await == 1
+    })
+    .await;
+    let told = text(&stage.run(&["explain", &ids[0]]).stdout);
+    for part in ["published", "read from chat:", "processed", "1 facts", "Ada", "lives_in", "Turin"] {
+        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+    }
+    let facts = text(&stage.run(&["facts", "--subject", "Ada"]).stdout);
+    assert!(facts.contains("Turin"), "{facts}");
+    let nobody = text(&stage.run(&["facts", "--subject", "Bob"]).stdout);
+    assert!(nobody.starts_with("no facts"), "{nobody}");
+    assert!(daemon.stop().await.success());
+}

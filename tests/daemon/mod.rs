@@ -1,0 +1,13 @@
+//! The real daemon against real servers, from the outside.
+
+mod cap;
+mod command_line;
+mod configuration;
+mod crash;
+mod custom_outbox;
+mod embedded;
+mod main_job;
+mod panics;
+mod signals;
+mod stage;
+mod two_daemons;

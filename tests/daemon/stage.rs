@@ -1,0 +1,211 @@
+//! Where a test plays: a database and a stream prefix of its own, daemons that die with the test, and the checker.
+
+use std::{
+    fs::{File, read_to_string},
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    time::Duration,
+};
+
+use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use crate::servers;
+
+/// Longer than this nothing takes on any machine; only a failing test ever waits for it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A database and a prefix of its own.
+pub(super) struct Stage {
+    pub(super) database: String,
+    pub(super) redis: String,
+    pub(super) prefix: String,
+    pub(super) folder: TempDir,
+    pub(super) pool: PgPool,
+}
+
+/// Waits for a condition, looking every few milliseconds.
+pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "still waiting: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+impl Stage {
+    /// Empty databases, migrated by the command that users run.
+    pub(super) async fn new() -> Self {
+        let stage = Self::unmigrated().await;
+        let migrated = stage.run(&["migrate", "up"]);
+        assert!(migrated.status.success(), "{}", text(&migrated.stderr));
+        stage
+    }
+
+    pub(super) async fn unmigrated() -> Self {
+        let database = servers::Postgres::shared().database();
+        let redis = servers::Redis::shared();
+        let (redis, prefix) = (redis.url(), redis.prefix());
+        let pool = PgPoolOptions::new().max_connections(2).connect(&database).await.unwrap();
+        Self { database, redis, prefix, folder: tempfile::tempdir().unwrap(), pool }
+    }
+
+    /// The binary, configured for this stage by the environment alone.
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = bare_command(arguments);
+        command
+            .current_dir(self.folder.path())
+            .env("DATABASE_URL", &self.database)
+            .env("REDIS_URL", &self.redis)
+            .env("FACTLINE__STREAM__PREFIX", &self.prefix)
+            .env("FACTLINE__ADMIN__BIND", "");
+        command
+    }
+
+    pub(super) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    pub(super) fn start(&self, arguments: &[&str]) -> Daemon {
+        Daemon::start(self.command(arguments), self.folder.path().join(unique("log")))
+    }
+
+    pub(super) async fn execute(&self, sql: impl Into<String>) {
+        sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(&self.pool).await.unwrap();
+    }
+
+    pub(super) async fn count(&self, sql: impl Into<String>) -> i64 {
+        sqlx::query_scalar(AssertSqlSafe(sql.into())).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// `rows` chat messages over `keys` conversations, by plain SQL; the n-th message of a key says that it is.
+    pub(super) async fn insert_messages(&self, rows: u32, keys: u32) {
+        self.execute(format!(
+            "INSERT INTO outbox_events(topic, key, event_type, payload) \
+             SELECT 'chat', 'c' || g % {keys}, 'chat.message', jsonb_build_object( \
+               'conversation_id', 'c' || g % {keys}, 'message_id', g::text, 'role', 'user', \
+               'content', 'I live in ' || chr(65 + (g / {keys}) % 26) || 'town. ' || repeat('x', 100)) \
+             FROM generate_series(0, {rows} - 1) AS g"
+        ))
+        .await;
+    }
+
+    pub(super) async fn recorded(&self) -> i64 {
+        self.count("SELECT count(*) FROM factline.event_ledger").await
+    }
+
+    pub(super) async fn until_recorded(&self, events: i64) {
+        until(&format!("{events} events in the ledger"), || async { self.recorded().await >= events }).await;
+    }
+
+    /// Compares outbox, ledger and effects: nothing lost, nothing doubled, every key in order.
+    pub(super) async fn assert_exactly_once_in_order(&self) {
+        until("no row is pending", || async {
+            self.count("SELECT count(*) FROM outbox_events WHERE status = 'pending'").await == 0
+        })
+        .await;
+        let lost = "SELECT count(*) FROM outbox_events AS o WHERE status = 'processed' AND NOT EXISTS ( \
+                    SELECT FROM factline.event_ledger AS l WHERE l.event_id = o.event_id)";
+        // The ledger's key makes a doubled row impossible; a doubled effect would show in the conversation.
+        let doubled = "SELECT count(*) FROM factline.conversations AS c WHERE message_count <> ( \
+                       SELECT count(*) FROM factline.event_ledger AS l JOIN outbox_events AS o USING (event_id) \
+                       WHERE o.key = c.conversation_id AND l.outcome = 'processed')";
+        let misordered = "SELECT count(*) FROM ( \
+                            SELECT l.processed_at, lag(l.processed_at) OVER (PARTITION BY o.key ORDER BY o.id) AS previous \
+                            FROM outbox_events AS o JOIN factline.event_ledger AS l USING (event_id)) AS pairs \
+                          WHERE processed_at < previous";
+        let found = (self.count(lost).await, self.count(doubled).await, self.count(misordered).await);
+        assert_eq!(found, (0, 0, 0), "(lost, doubled, misordered)");
+    }
+
+    /// Entries that any group has not finished with, over all partitions.
+    pub(super) async fn undrained(&self) -> u64 {
+        let status = self.run(&["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        let lag = status["lag"].as_array().unwrap();
+        lag.iter().map(|one| one["pending"].as_u64().unwrap() + one["undelivered"].as_u64().unwrap()).sum()
+    }
+}
+
+/// The binary, with nothing of our own environment that could configure it.
+pub(super) fn bare_command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_factline"));
+    command.args(arguments).stdin(Stdio::null());
+    for name in ["DATABASE_URL", "SOURCE_DATABASE_URL", "REDIS_URL", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+pub(super) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub(super) fn unique(name: &str) -> String {
+    format!("{name}-{}", uuid::Uuid::new_v4().simple())
+}
+
+/// An address that nobody listens on just now.
+pub(super) fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// A running daemon, killed when the test is over.
+pub(super) struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    pub(super) fn start(mut command: Command, log: PathBuf) -> Self {
+        let file = File::create(&log).unwrap();
+        let child = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        Self { child, log }
+    }
+
+    pub(super) fn log(&self) -> String {
+        read_to_string(&self.log).unwrap()
+    }
+
+    pub(super) async fn until_logged(&self, words: &str) {
+        until(&format!("{words:?} in the log:\n{}", self.log()), || async { self.log().contains(words) })
+            .await;
+    }
+
+    pub(super) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    pub(super) async fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.ended().await;
+    }
+
+    pub(super) async fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "still running:\n{}", self.log());
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(super) async fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.ended().await
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is all that is wanted.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
