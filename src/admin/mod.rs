@@ -15,7 +15,7 @@ pub type Seen = Arc<OnceLock<Tree>>;
 
 /// The actor that holds the server.
 struct Admin {
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     seen: Seen,
     life: Lifeline,
     server: Option<ServerHandle>,
@@ -25,13 +25,9 @@ struct Admin {
 #[must_use]
 pub fn child(listener: TcpListener, seen: Seen) -> ChildSpec {
     let (_, admin_mailbox) = mailbox::<Admin>(1);
-    let make = move |life: Lifeline| Admin {
-        // A descriptor that cannot be duplicated is one that nothing could listen on either.
-        listener: listener.try_clone().unwrap_or_else(|error| panic!("the admin listener is gone: {error}")),
-        seen: seen.clone(),
-        life,
-        server: None,
-    };
+    let listener = Arc::new(listener);
+    let make =
+        move |life: Lifeline| Admin { listener: listener.clone(), seen: seen.clone(), life, server: None };
     ChildSpec::actor("admin", admin_mailbox, make).placement(Placement::OwnArbiter)
 }
 

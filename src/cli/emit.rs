@@ -31,8 +31,8 @@ const BATCH: usize = 1000;
 pub(super) struct Arguments {
     /// The payload: a JSON object. Without it, and without --file, events are read from standard input
     payload: Option<String>,
-    /// Read events from a file, a JSON object a line: either a payload, or {"topic", "key", "event_type",
-    /// "payload", "event_id", "occurred_at", "traceparent", "tracestate"}, of which only the payload must be there
+    /// Read events from a file, a JSON object a line: either a payload, or {"topic", "key", "`event_type`",
+    /// "payload", "`event_id`", "`occurred_at`", "traceparent", "tracestate"}, of which only the payload must be there
     #[arg(long, value_name = "FILE", conflicts_with = "payload")]
     file: Option<PathBuf>,
     /// Begin with this line, where an earlier attempt ended
@@ -41,7 +41,7 @@ pub(super) struct Arguments {
     /// Topic of events that name none
     #[arg(long, default_value = "chat")]
     topic: String,
-    /// Key of events that name none [default: the payload's conversation_id]
+    /// Key of events that name none [default: the payload's `conversation_id`]
     #[arg(long)]
     key: Option<String>,
     /// Type of events that name none
@@ -63,18 +63,15 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         let ids = outbox.insert(&[event]).await.context("nothing was written")?;
         return report(&arguments, &ids);
     }
-    let (lines, length): (Box<dyn BufRead>, Option<u64>) = match &arguments.file {
-        Some(path) => {
-            let file = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
-            let length = file.metadata().ok().map(|metadata| metadata.len());
-            (Box::new(BufReader::new(file)), length)
+    let (lines, length): (Box<dyn BufRead>, Option<u64>) = if let Some(path) = &arguments.file {
+        let file = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let length = file.metadata().ok().map(|metadata| metadata.len());
+        (Box::new(BufReader::new(file)), length)
+    } else {
+        if stdin().is_terminal() {
+            eprintln!("reading events from standard input, a JSON object a line; end with Ctrl-D");
         }
-        None => {
-            if stdin().is_terminal() {
-                eprintln!("reading events from standard input, a JSON object a line; end with Ctrl-D");
-            }
-            (Box::new(BufReader::new(stdin())), None)
-        }
+        (Box::new(BufReader::new(stdin())), None)
     };
     let ids = emit_lines(&arguments, &outbox, lines, length).await?;
     report(&arguments, &ids)
@@ -196,7 +193,7 @@ impl Arguments {
             event.event_type = line.event_type.unwrap_or(event.event_type);
             event.event_id = line.event_id;
             event.occurred_at = line.occurred_at;
-            event.payload = line.payload.get().to_owned();
+            line.payload.get().clone_into(&mut event.payload);
             event.trace =
                 line.traceparent.map(|traceparent| TraceContext { traceparent, tracestate: line.tracestate });
             key = line.key;

@@ -52,9 +52,9 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         format!("no event {} in the outbox, the ledger or the dead letters; check the id", story.event_id)
     })?;
     if arguments.json {
-        print_json(&story)?
+        print_json(&story)?;
     } else {
-        tell(&story)?
+        tell(&story)?;
     }
     Ok(Verdict::Done)
 }

@@ -50,9 +50,9 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
     };
     status.wrong = wrong(&status, config, stream.as_ref());
     if arguments.json {
-        print_json(&status)?
+        print_json(&status)?;
     } else {
-        show(&status)?
+        show(&status)?;
     }
     Ok(if status.wrong.is_empty() { Verdict::Done } else { Verdict::Degraded })
 }
@@ -84,7 +84,7 @@ fn wrong(status: &Status, config: &Config, stream: &dyn EventStream) -> Vec<Stri
         Some(tree) => unwell(tree, &mut wrong),
         None if config.admin.bind.is_empty() => {}
         None => {
-            wrong.push(format!("no daemon answers on {}; start it with `factline run`", config.admin.bind))
+            wrong.push(format!("no daemon answers on {}; start it with `factline run`", config.admin.bind));
         }
     }
     let held = |name: &str| status.leases.iter().any(|lease| lease.held && lease.name == name);

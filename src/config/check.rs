@@ -171,21 +171,8 @@ impl Config {
     }
 }
 
-fn at_least_one(key: impl Display, number: impl Into<Number>, wrong: &mut Vec<String>) {
-    if number.into().0 == 0 {
+fn at_least_one<N: Copy + Default + PartialEq>(key: impl Display, number: N, wrong: &mut Vec<String>) {
+    if number == N::default() {
         wrong.push(format!("{key} is 0: write 1 or more"));
     }
 }
-
-struct Number(u64);
-
-macro_rules! number_of {
-    ($($integer:ty),*) => {
-        $(impl From<$integer> for Number {
-            fn from(number: $integer) -> Self {
-                Self(number as u64)
-            }
-        })*
-    };
-}
-number_of!(u16, u32, u64, usize);

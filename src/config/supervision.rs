@@ -57,7 +57,6 @@ pub struct Policy {
 /// [`Strategy`] as the configuration spells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::enum_variant_names, reason = "the names of OTP")]
 pub enum StrategyName {
     OneForOne,
     OneForAll,

@@ -81,19 +81,16 @@ impl Port for Outbox {
     async fn claim_pending(&self, claim: Claim<'_>) -> Result<Vec<Row>, Error> {
         let limit = i64::try_from(claim.limit).unwrap_or(i64::MAX);
         let mut transaction = self.pool.begin_with(BEGIN_BY_INDEX).await.map_err(failed)?;
-        let rows = match (claim.after, self.statements.id_kind) {
-            (Some(after), IdKind::Number) => {
-                let claim_after = AssertSqlSafe(self.statements.claim_after.clone());
-                sqlx::query(claim_after).bind(after).bind(limit).fetch_all(&mut *transaction).await
-            }
-            _ => {
-                let claim_any = sqlx::query(AssertSqlSafe(self.statements.claim_any.clone()));
-                let query = match self.statements.id_kind {
-                    IdKind::Number => claim_any.bind(numbers(claim.in_flight)),
-                    IdKind::Text => claim_any.bind(texts(claim.in_flight)),
-                };
-                query.bind(limit).fetch_all(&mut *transaction).await
-            }
+        let rows = if let (Some(after), IdKind::Number) = (claim.after, self.statements.id_kind) {
+            let claim_after = AssertSqlSafe(self.statements.claim_after.clone());
+            sqlx::query(claim_after).bind(after).bind(limit).fetch_all(&mut *transaction).await
+        } else {
+            let claim_any = sqlx::query(AssertSqlSafe(self.statements.claim_any.clone()));
+            let query = match self.statements.id_kind {
+                IdKind::Number => claim_any.bind(numbers(claim.in_flight)),
+                IdKind::Text => claim_any.bind(texts(claim.in_flight)),
+            };
+            query.bind(limit).fetch_all(&mut *transaction).await
         };
         let rows = rows.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
@@ -279,7 +276,7 @@ impl Statements {
         let counted =
             names.optional("attempts").map(|name| format!(", {name} = o.{name} + 1")).unwrap_or_default();
         let reason = set("error", "f.reason").unwrap_or_default();
-        let old = names.optional("processed_at").map_or("false".into(), |_| format!("processed_at_ < $1"));
+        let old = names.optional("processed_at").map_or("false".into(), |_| "processed_at_ < $1".to_string());
         Ok(Self {
             id_kind,
             claim_after: format!("{event} AND {id} > $1 ORDER BY {id} LIMIT $2"),

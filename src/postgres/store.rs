@@ -117,7 +117,9 @@ async fn insert_ledger_rows(
     batch: &[Recording],
 ) -> Result<HashSet<Uuid>, Error> {
     let mut rows = LedgerRows::default();
-    batch.iter().for_each(|recording| rows.push(recording));
+    for recording in batch {
+        rows.push(recording);
+    }
     let inserted: Vec<Uuid> = sqlx::query_scalar(
         "INSERT INTO factline.event_ledger (consumer_group, event_id, topic, partition, position, event_type, \
          outcome, facts, attempts, occurred_at, traceparent) \

@@ -190,9 +190,7 @@ impl EventStream for Stream {
             after = Some(*last);
             let mut claim = redis::cmd("XCLAIM");
             claim.arg(&key).arg(&reader.group).arg(&reader.consumer).arg(0);
-            page.iter().for_each(|(position, _)| {
-                claim.arg(position.to_string());
-            });
+            claim.arg(page.iter().map(|(position, _)| position.to_string()).collect::<Vec<_>>());
             let counts: HashMap<Position, u32> = page.into_iter().collect();
             let mut entries = delivered(partition, reply::entries(self.ask(&claim).await?)?);
             for entry in &mut entries {
@@ -216,12 +214,7 @@ impl EventStream for Stream {
         read.arg("GROUP").arg(&reader.group).arg(&reader.consumer).arg("COUNT").arg(limit);
         read.arg("BLOCK").arg(u64::try_from(wait.as_millis()).unwrap_or(1).max(1)).arg("STREAMS");
         let keys: Vec<String> = partitions.iter().map(|partition| self.key(partition)).collect();
-        keys.iter().for_each(|key| {
-            read.arg(key);
-        });
-        partitions.iter().for_each(|_| {
-            read.arg(">");
-        });
+        read.arg(&keys).arg(vec![">"; keys.len()]);
         let mut connection = self.reader(&reader.group).await?;
         let streams: Value = match read.query_async(&mut connection).await {
             Ok(streams) => streams,
@@ -251,9 +244,7 @@ impl EventStream for Stream {
     ) -> Result<(), Error> {
         let mut acknowledge = redis::cmd("XACK");
         acknowledge.arg(self.key(partition)).arg(group);
-        positions.iter().for_each(|position| {
-            acknowledge.arg(position.to_string());
-        });
+        acknowledge.arg(positions.iter().map(ToString::to_string).collect::<Vec<_>>());
         let _: i64 = self.ask(&acknowledge).await?;
         Ok(())
     }

@@ -52,8 +52,11 @@ fn take<const N: usize>(value: Value, command: &'static str) -> Result<[Value; N
     array(value, command)?.try_into().map_err(|_| unexpected(command))
 }
 
+/// A stream's key, and its entries.
+type Found = (Vec<u8>, Vec<(Position, RawEntry)>);
+
 /// XREADGROUP: the entries of each stream that has any, by key.
-pub(super) fn streams(value: Value) -> Result<Vec<(Vec<u8>, Vec<(Position, RawEntry)>)>, Error> {
+pub(super) fn streams(value: Value) -> Result<Vec<Found>, Error> {
     let command = "XREADGROUP";
     let mut streams = Vec::new();
     for stream in array(value, command)? {

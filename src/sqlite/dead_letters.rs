@@ -2,12 +2,10 @@
 //!
 //! They are rare, and their payload is binary: a statement each. Their text never makes the insert fail.
 
-use std::borrow::Cow;
-
 use factline_pipeline::{dead_letter::DeadLetter, outage::Error};
 use sqlx::SqliteConnection;
 
-use super::failed;
+use super::{failed, without_nul};
 
 /// Inserts the letters; says how many they were.
 pub(super) async fn insert<'a>(
@@ -52,9 +50,4 @@ async fn insert_one(
     .await
     .map_err(failed)?;
     Ok(())
-}
-
-/// The tables refuse text with this one character: most of SQLite's functions would stop there.
-pub(super) fn without_nul(text: &str) -> Cow<'_, str> {
-    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }

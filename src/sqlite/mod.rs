@@ -9,7 +9,7 @@
 //! - [`stream`], and its statements, `entries` and `groups`;
 //! - [`store`]: the ledger, with its `facts` and `dead_letters`; `leases`; `records`, what there is to read.
 
-use std::error::Error as StdError;
+use std::{borrow::Cow, error::Error as StdError};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use factline_pipeline::{cloudevent::RawEntry, outage::Error, time};
@@ -81,6 +81,11 @@ fn json(batch: &(impl Serialize + ?Sized)) -> Result<String, Error> {
 /// A limit as SQLite counts.
 fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Text without the one character at which most of SQLite's functions would stop.
+fn without_nul(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }
 
 /// A time as every time in the database is written.

@@ -3,7 +3,7 @@
 //! Any program may insert here with plain SQL, and SQLite lets it put anything into any column: what is read is taken
 //! as bytes and judged like an entry of a stream.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row as _, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use super::{Database, attributes_in, bytes_in, count, failed, json, text_in, text_of, time_of};
+use super::{Database, attributes_in, bytes_in, count, failed, json, text_in, text_of, time_of, without_nul};
 
 /// The outbox.
 #[derive(Debug, Clone)]
@@ -91,11 +91,10 @@ impl Port for Outbox {
     async fn mark_failed(&self, rows: &[(RowId, String)]) -> Result<(), Error> {
         let failures: Vec<Failure<'_>> = rows
             .iter()
-            .filter_map(
-                |(id, error)| {
-                    if let RowId::Number(id) = id { Some(Failure { id: *id, error }) } else { None }
-                },
-            )
+            .filter_map(|(id, error)| match id {
+                RowId::Number(id) => Some(Failure { id: *id, error: without_nul(error) }),
+                RowId::Text(_) => None,
+            })
             .collect();
         self.change(&self.statements.mark_failed, json(&failures)?).await?;
         Ok(())
@@ -146,7 +145,7 @@ struct Headers {
 #[derive(Serialize)]
 struct Failure<'a> {
     id: i64,
-    error: &'a str,
+    error: Cow<'a, str>,
 }
 
 #[derive(Serialize)]
@@ -235,7 +234,7 @@ impl Statements {
             .into(),
             mark_failed: format!(
                 "UPDATE {table} AS o SET status = 'failed', processed_at = {now}, attempts = attempts + 1, \
-                 error = replace(f.value ->> 'error', char(0), char(65533)) \
+                 error = f.value ->> 'error' \
                  FROM json_each(?1) AS f WHERE o.id = f.value ->> 'id' AND o.status = 'pending'"
             )
             .into(),

@@ -14,7 +14,7 @@ use serde::Serialize;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{Database, dead_letters, facts, failed, json, leases, text_of, unavailable};
+use super::{Database, dead_letters, facts, failed, json, leases, text_of, unavailable, without_nul};
 
 /// The consumer group under which rows are recorded that never left the outbox.
 pub const RELAY: &str = "relay";
@@ -84,7 +84,7 @@ impl<'a> LedgerRow<'a> {
         let Recording { event_id, entry, outcome } = recording;
         let event = entry.event.as_ref().ok();
         let trace = event.and_then(|event| event.trace.as_ref());
-        let traceparent = trace.map(|trace| dead_letters::without_nul(&trace.traceparent));
+        let traceparent = trace.map(|trace| without_nul(&trace.traceparent));
         let place = |row| Self {
             event_id: *event_id,
             partition: Some(entry.partition.number),
@@ -110,10 +110,10 @@ impl<'a> LedgerRow<'a> {
     fn of_letter(letter: &'a DeadLetter) -> Self {
         Self {
             event_id: letter.ledger_id,
-            topic: dead_letters::without_nul(&letter.topic),
+            topic: without_nul(&letter.topic),
             partition: letter.partition,
-            position: letter.position.as_deref().map(dead_letters::without_nul),
-            event_type: letter.event_type.as_deref().map(dead_letters::without_nul).unwrap_or_default(),
+            position: letter.position.as_deref().map(without_nul),
+            event_type: letter.event_type.as_deref().map(without_nul).unwrap_or_default(),
             outcome: "dead_lettered",
             facts: 0,
             attempts: letter.cause.attempts,

@@ -83,6 +83,8 @@ pub struct ConsumerGroup {
     params: Params,
     life: Lifeline,
     tenure: Tenure,
+    /// Whether any partition is held; nothing is known after a renewal that failed.
+    holds: Option<bool>,
     /// Partitions whose new entries are read.
     live: Vec<Partition>,
     /// Partitions whose pending entries are being finished, and up to where that has come.
@@ -101,6 +103,7 @@ impl ConsumerGroup {
             params,
             life,
             tenure: Tenure::none(),
+            holds: None,
             live: Vec::new(),
             recovering: VecDeque::new(),
             in_flight: HashSet::new(),
@@ -117,6 +120,7 @@ impl ConsumerGroup {
                 Err(error) => {
                     tracing::warn!(error = %outage::chain(&error), "partition leases could not be renewed");
                     group.life.set_condition(Condition::Degraded(outage::chain(&error)));
+                    group.holds = None;
                 }
             }
             ctx.run_later(group.params.keeper.interval(), Self::renew_leases);
@@ -147,11 +151,14 @@ impl ConsumerGroup {
             );
         }
         self.recovering.extend(gained.into_iter().map(|partition| (partition, None)));
-        self.life.set_condition(if tenure.fences.is_empty() {
-            Condition::Standby("another daemon reads all partitions".into())
-        } else {
-            Condition::Healthy
-        });
+        let holds = Some(!tenure.fences.is_empty());
+        if self.holds != holds {
+            self.holds = holds;
+            self.life.set_condition(match holds {
+                Some(true) => Condition::Healthy,
+                _ => Condition::Standby("another daemon reads all partitions".into()),
+            });
+        }
         self.tenure = tenure;
         self.read(ctx);
     }
@@ -174,25 +181,28 @@ impl ConsumerGroup {
             // What was read before the group started over is pending, and read again in its turn.
             Ok(_) if began_in != group.numbering.epoch() => group.take_in(Next::New(vec![]), vec![], ctx),
             Ok(entries) => group.take_in(next, entries, ctx),
-            Err(error) if error.is_outage() => group.finish_if_drained(ctx), // cut short by a shutdown
+            Err(error) if error.is_outage() => group.take_in(next, vec![], ctx), // cut short by a shutdown
             Err(error) => group.life.fail(outage::chain(&error)),
         }));
     }
 
-    fn take_in(&mut self, source: Next, entries: Vec<Delivered>, ctx: &mut Context<Self>) {
+    fn take_in(&mut self, source: Next, mut entries: Vec<Delivered>, ctx: &mut Context<Self>) {
         self.reading = false;
         self.life.progress();
-        if let Next::Pending(partition, _) = source {
-            // The partition may have been lost, or lost and won again, while it was read.
-            if self.recovering.front().is_some_and(|(front, _)| *front == partition) {
-                match entries.last() {
-                    Some(last) => self.recovering[0].1 = Some(last.position),
-                    None => {
-                        self.recovering.pop_front();
-                        self.live.push(partition);
-                    }
+        match source {
+            Next::New(_) => entries.retain(|entry| self.live.contains(&entry.partition)),
+            Next::Pending(partition, after)
+                if self.recovering.front() == Some(&(partition.clone(), after)) =>
+            {
+                if let Some(last) = entries.last() {
+                    self.recovering[0].1 = Some(last.position);
+                } else if !self.life.is_stopping() {
+                    self.recovering.pop_front();
+                    self.live.push(partition);
                 }
             }
+            // The partition was lost while it was read; if it has been won again, it is read from its beginning.
+            Next::Pending(..) => entries.clear(),
         }
         if entries.is_empty() {
             self.finish_if_drained(ctx);
@@ -275,7 +285,7 @@ impl Actor for ConsumerGroup {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.life.on_stop(ctx, |group, ctx| group.finish_if_drained(ctx));
+        self.life.on_stop(ctx, ConsumerGroup::finish_if_drained);
         self.renew_leases(ctx);
         self.life.ready();
     }

@@ -146,7 +146,9 @@ async fn record_and_report(params: Params, life: Lifeline, batches: Vec<RecordBa
         Err(error @ Error::Fenced { .. }) => {
             tracing::warn!(error = %outage::chain(&error), "batch left to the partition's new holder");
             let _voids_what_follows = params.epoch.begin();
-            reports.iter_mut().for_each(|report| report.recorded = None);
+            for report in &mut reports {
+                report.recorded = None;
+            }
         }
         Err(error) => return Err(error),
     }
@@ -165,7 +167,7 @@ async fn record(
     fences: &[Fence],
     mut recordings: Vec<Recording>,
 ) -> Result<(), Error> {
-    let mut ranges = vec![0..recordings.len()];
+    let mut ranges: Vec<_> = std::iter::once(0..recordings.len()).collect();
     while let Some(range) = ranges.pop() {
         let attempt = || params.ledger.record(&params.group, fences, &recordings[range.clone()]);
         match outage::ride_out(life, &params.outage, attempt).await {

@@ -99,7 +99,7 @@ pub fn stated<'a>(recordings: impl IntoIterator<Item = &'a Recording>) -> Vec<Ne
 
 /// What the statements change, given the stored facts of the same identities.
 #[must_use]
-pub fn merge<'a>(stated: Vec<NewFact<'a>>, current: Vec<Current>) -> Changes<'a> {
+pub fn merge(stated: Vec<NewFact<'_>>, current: Vec<Current>) -> Changes<'_> {
     let mut stored: HashMap<Uuid, Current> = current.into_iter().map(|fact| (fact.identity, fact)).collect();
     let mut changes = Changes::default();
     // Where the present value of an identity stands among the facts to insert.

@@ -87,6 +87,8 @@ pub struct OutboxPoller {
     params: Params,
     life: Lifeline,
     tenure: Tenure,
+    /// Whether the lease is held; nothing is known after a renewal that failed.
+    holds: Option<bool>,
     in_flight: HashMap<BatchId, Vec<RowId>>,
     numbering: Numbering,
     cursor: Option<i64>,
@@ -105,6 +107,7 @@ impl OutboxPoller {
             params,
             life,
             tenure: Tenure::none(),
+            holds: None,
             in_flight: HashMap::new(),
             cursor: None,
             last_sweep: Instant::now(),
@@ -121,6 +124,7 @@ impl OutboxPoller {
                 Err(error) => {
                     tracing::warn!(error = %outage::chain(&error), "the relay's lease could not be renewed");
                     poller.life.set_condition(Condition::Degraded(outage::chain(&error)));
+                    poller.holds = None;
                 }
             }
             ctx.run_later(poller.params.keeper.interval(), Self::renew_lease);
@@ -128,15 +132,16 @@ impl OutboxPoller {
     }
 
     fn accept(&mut self, tenure: Tenure) {
-        let (was, is) = (self.tenure.is_valid(), tenure.is_valid());
-        if is && !was {
-            tracing::info!(token = tenure.fences[0].token, "this relay is active");
-            self.cursor = None;
-        }
-        if is {
-            self.life.set_condition(Condition::Healthy);
-        } else {
-            self.life.set_condition(Condition::Standby("another relay is active".into()));
+        let holds = Some(!tenure.fences.is_empty());
+        if self.holds != holds {
+            self.holds = holds;
+            if let Some(lease) = tenure.fences.first() {
+                tracing::info!(token = lease.token, "this relay is active");
+                self.cursor = None;
+                self.life.set_condition(Condition::Healthy);
+            } else {
+                self.life.set_condition(Condition::Standby("another relay is active".into()));
+            }
         }
         self.tenure = tenure;
     }
@@ -219,7 +224,7 @@ impl OutboxPoller {
             Ok(()) => {}
             // A shutdown during an outage: the rows stay pending, the ledger will know their events.
             Err(error) if error.is_outage() => {
-                tracing::warn!(error = %outage::chain(&error), "batch not marked")
+                tracing::warn!(error = %outage::chain(&error), "batch not marked");
             }
             Err(error) => self.life.fail(outage::chain(&error)),
         }
@@ -246,7 +251,7 @@ impl Actor for OutboxPoller {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.life.on_stop(ctx, |poller, ctx| poller.finish_if_drained(ctx));
+        self.life.on_stop(ctx, OutboxPoller::finish_if_drained);
         self.renew_lease(ctx);
         self.poll(ctx);
         self.life.ready();

@@ -141,7 +141,7 @@ async fn publish(
     events: &[Event],
 ) -> Result<Published, Error> {
     let mut published = Published::default();
-    let mut ranges = vec![0..events.len()];
+    let mut ranges: Vec<_> = std::iter::once(0..events.len()).collect();
     while let Some(range) = ranges.pop() {
         if range.is_empty() {
             continue;
