@@ -8,7 +8,8 @@ use std::{borrow::Cow, sync::Arc};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use factline_pipeline::{
-    cloudevent::{self, RawEntry},
+    cloudevent::{self, Malformed, RawEntry},
+    event::Event,
     outage::Error,
     outbox::{Backlog, Claim, NewEvent, Outbox as Port, Record, Row, RowId},
 };
@@ -45,21 +46,11 @@ impl Outbox {
         // Headers that cannot be read lose the trace, not the event.
         if let Ok(Headers { traceparent: Some(traceparent), tracestate }) = serde_json::from_slice(&headers) {
             attribute("traceparent", &traceparent);
-            tracestate.iter().for_each(|tracestate| attribute("tracestate", tracestate));
+            if let Some(tracestate) = tracestate {
+                attribute("tracestate", &tracestate);
+            }
         }
-        Ok(Row { id: RowId::Number(number), event: self.event_of(&topic, attributes, &headers), topic })
-    }
-
-    fn event_of(
-        &self,
-        topic: &str,
-        attributes: RawEntry,
-        headers: &[u8],
-    ) -> Result<factline_pipeline::event::Event, Box<cloudevent::Malformed>> {
-        cloudevent::parse(topic, attributes, Utc::now()).map_err(|mut malformed| {
-            malformed.attributes.push(("headers".into(), String::from_utf8_lossy(headers).into_owned()));
-            malformed
-        })
+        Ok(Row { id: RowId::Number(number), event: event_of(&topic, attributes, &headers), topic })
     }
 
     /// Runs a statement that changes rows; says how many.
@@ -132,6 +123,14 @@ impl Port for Outbox {
         transaction.commit().await.map_err(failed)?;
         Ok(deleted.rows_affected())
     }
+}
+
+/// A row that is no event keeps its headers too.
+fn event_of(topic: &str, attributes: RawEntry, headers: &[u8]) -> Result<Event, Box<Malformed>> {
+    cloudevent::parse(topic, attributes, Utc::now()).map_err(|mut malformed| {
+        malformed.attributes.push(("headers".into(), String::from_utf8_lossy(headers).into_owned()));
+        malformed
+    })
 }
 
 #[derive(Serialize, Deserialize)]

@@ -182,3 +182,51 @@ impl EventStream for Stream {
         (0..self.partitions).map(|number| Partition { topic: topic.clone(), number }).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn event(key: &str) -> Event {
+        Event {
+            id: Uuid::now_v7(),
+            source: "shop".into(),
+            event_type: "t".into(),
+            topic: "chat".into(),
+            key: key.into(),
+            occurred_at: Utc::now(),
+            sequence: None,
+            trace: None,
+            data: "{}".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_is_cut_short_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path().join("factline.db").to_str().unwrap()).await.unwrap();
+        database.migrate_up().await.unwrap();
+        let mut transaction = database.write().await.unwrap();
+        sqlx::query(
+            "CREATE TRIGGER full BEFORE INSERT ON stream_entries WHEN new.partitionkey = 'full' \
+             BEGIN SELECT raise(FAIL, 'database or disk is full'); END",
+        )
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+        transaction.commit().await.unwrap();
+        let stream = Stream::new(database, 4, 2);
+        // FAIL, unlike any other error, would keep the rows before it if the transaction did not roll back.
+        stream.append(&[event("a"), event("b"), event("full")]).await.unwrap_err();
+        assert!(stream.topics().await.unwrap().is_empty());
+        assert_eq!(stream.append(&[event("a")]).await.unwrap(), None);
+        let partition = &stream.partitions("chat")[usize::from(partition_of("a", 4))];
+        let reader = Reader { group: "g".into(), consumer: "a".into() };
+        let read =
+            stream.read_new(&reader, std::slice::from_ref(partition), 9, Duration::ZERO).await.unwrap();
+        assert_eq!(read.len(), 1);
+    }
+}

@@ -152,7 +152,9 @@ impl StreamFixture {
                 let mut connection = client.get_multiplexed_async_connection().await.unwrap();
                 let mut add = ::redis::cmd("XADD");
                 add.arg(format!("{prefix}:{}:{}", partition.topic, partition.number)).arg("*");
-                attributes.iter().for_each(|(name, value)| drop(add.arg(name).arg(value)));
+                for (name, value) in attributes {
+                    add.arg(name).arg(value);
+                }
                 add.query_async::<String>(&mut connection).await.unwrap();
             }
         }

@@ -14,8 +14,7 @@ async fn sigterm_and_sigint_drain_and_exit_0() {
         assert!(daemon.ended().await.success());
         assert!(daemon.log().contains("drained"), "{}", daemon.log());
         // What was read is recorded and acknowledged; nothing hangs in between.
-        let status = stage.run(&["status", "--json"]);
-        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        let status = stage.status().await;
         assert!(status["lag"].as_array().unwrap().iter().all(|lag| lag["pending"] == 0), "{status}");
 
         let daemon = stage.start(&["run"]);
@@ -27,9 +26,8 @@ async fn sigterm_and_sigint_drain_and_exit_0() {
 
 #[tokio::test]
 async fn a_second_signal_exits_at_once_and_loses_nothing() {
-    let mut stage = Stage::unmigrated().await;
     let redis = servers::Redis::start_own();
-    stage.redis = redis.url();
+    let stage = Stage::on(&servers::Postgres::shared().database(), &redis.url(), "signals").await;
     assert!(stage.run(&["migrate", "up"]).status.success());
     let mut daemon = stage.start(&["run"]);
     daemon.until_logged("partitions taken on").await;

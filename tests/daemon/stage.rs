@@ -47,9 +47,19 @@ impl Stage {
     pub(super) async fn unmigrated() -> Self {
         let database = servers::Postgres::shared().database();
         let redis = servers::Redis::shared();
-        let (redis, prefix) = (redis.url(), redis.prefix());
-        let pool = PgPoolOptions::new().max_connections(2).connect(&database).await.unwrap();
-        Self { database, redis, prefix, folder: tempfile::tempdir().unwrap(), pool }
+        Self::on(&database, &redis.url(), &redis.prefix()).await
+    }
+
+    /// On servers that the test has to itself.
+    pub(super) async fn on(database: &str, redis: &str, prefix: &str) -> Self {
+        let pool = PgPoolOptions::new().max_connections(2).connect(database).await.unwrap();
+        Self {
+            database: database.to_owned(),
+            redis: redis.to_owned(),
+            prefix: prefix.to_owned(),
+            folder: tempfile::tempdir().unwrap(),
+            pool,
+        }
     }
 
     /// The binary, configured for this stage by the environment alone.
@@ -96,6 +106,12 @@ impl Stage {
         self.count("SELECT count(*) FROM factline.event_ledger").await
     }
 
+    /// The same while the database may be away.
+    pub(super) async fn try_recorded(&self) -> Option<i64> {
+        let count = sqlx::query_scalar("SELECT count(*) FROM factline.event_ledger");
+        count.fetch_one(&self.pool).await.ok()
+    }
+
     pub(super) async fn until_recorded(&self, events: i64) {
         until(&format!("{events} events in the ledger"), || async { self.recorded().await >= events }).await;
     }
@@ -120,10 +136,16 @@ impl Stage {
         assert_eq!(found, (0, 0, 0), "(lost, doubled, misordered)");
     }
 
+    /// What `factline status --json` says. It runs beside the test, which may be a daemon itself.
+    pub(super) async fn status(&self) -> serde_json::Value {
+        let mut command = self.command(&["status", "--json"]);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)))
+    }
+
     /// Entries that any group has not finished with, over all partitions.
     pub(super) async fn undrained(&self) -> u64 {
-        let status = self.run(&["status", "--json"]);
-        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        let status = self.status().await;
         let lag = status["lag"].as_array().unwrap();
         lag.iter().map(|one| one["pending"].as_u64().unwrap() + one["undelivered"].as_u64().unwrap()).sum()
     }

@@ -18,7 +18,7 @@ use std::{
 };
 
 /// How long a server may take to start or stop, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A port that nobody uses. Somebody may take it before the server does: whoever starts one tries again.
 fn free_port() -> u16 {

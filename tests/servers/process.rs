@@ -5,20 +5,21 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
 };
 
 /// Runs a program in the background, says its process id, and sends it a signal when the pipe closes.
-const GUARD_PROCESS: &str = r#"trap '' INT TERM; signal=$1 log=$2; shift 2
+const GUARD_PROCESS: &str = r#"signal=$1 log=$2; shift 2
 "$@" </dev/null >>"$log" 2>&1 & child=$!
 echo $child; read -r _; kill -s "$signal" $child 2>/dev/null; wait $child"#;
 
 /// Deletes a folder when the pipe closes, as soon as whoever writes there has stopped.
-const GUARD_FOLDER: &str =
-    r#"trap '' INT TERM; read -r _; until rm -rf "$1" 2>/dev/null; do sleep 0.1; done"#;
+const GUARD_FOLDER: &str = r#"read -r _; until rm -rf "$1" 2>/dev/null; do sleep 0.1; done"#;
 
-/// A shell that waits for its pipe to close.
+/// A shell that waits for its pipe to close. It has a process group of its own, so that it survives whatever kills
+/// the group of the tests.
 struct Guardian {
     shell: Child,
     pipe: Option<ChildStdin>,
@@ -27,7 +28,7 @@ struct Guardian {
 impl Guardian {
     fn start(script: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new("sh");
-        command.args(["-c", script, "guardian"]).args(arguments).stderr(Stdio::null());
+        command.args(["-c", script, "guardian"]).args(arguments).stderr(Stdio::null()).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut shell = command.spawn().expect("there is a shell");
         let pipe = shell.stdin.take();

@@ -6,10 +6,9 @@
 //! new [`Epoch`]; batches of an earlier one are dropped wherever they turn up, and what they held is read again from
 //! where it is still pending.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
+
+use tokio::sync::watch;
 
 /// A batch of one epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,19 +21,36 @@ pub struct BatchId {
 
 /// The present epoch of one chain of actors.
 #[derive(Debug, Clone, Default)]
-pub struct Epoch(Arc<AtomicU64>);
+pub struct Epoch(Arc<watch::Sender<u64>>);
 
 impl Epoch {
-    /// Voids all batches that are under way, and gives the number of the epoch that begins.
-    #[must_use]
-    pub fn begin(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::AcqRel) + 1
+    /// Voids all batches that are under way.
+    pub fn begin(&self) {
+        self.0.send_modify(|epoch| *epoch += 1);
     }
 
     /// Whether the batch still counts.
     #[must_use]
     pub fn is_current(&self, batch: BatchId) -> bool {
-        self.0.load(Ordering::Acquire) == batch.epoch
+        *self.0.borrow() == batch.epoch
+    }
+
+    /// What an actor of the chain holds for as long as it lives: with it, all batches under way become void.
+    #[must_use]
+    pub fn join(&self) -> Member {
+        // An incarnation that hangs is never dropped; its successor ends the epoch then.
+        self.begin();
+        Member(self.clone())
+    }
+}
+
+/// One incarnation of one actor of the chain.
+#[derive(Debug)]
+pub struct Member(Epoch);
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.0.begin();
     }
 }
 
@@ -42,13 +58,24 @@ impl Epoch {
 #[derive(Debug)]
 pub struct Numbering {
     next: BatchId,
+    epoch: Epoch,
 }
 
 impl Numbering {
     /// Begins an epoch.
     #[must_use]
     pub fn begin(epoch: &Epoch) -> Self {
-        Self { next: BatchId { epoch: epoch.begin(), number: 0 } }
+        epoch.begin();
+        Self { next: BatchId { epoch: *epoch.0.borrow(), number: 0 }, epoch: epoch.clone() }
+    }
+
+    /// Resolves when the batches of this epoch have become void.
+    pub fn voided(&self) -> impl Future<Output = ()> + use<> {
+        let (mut epochs, ours) = (self.epoch.0.subscribe(), self.next.epoch);
+        async move {
+            // The sender lives as long as the actors, who wait for this.
+            let _closed = epochs.wait_for(|epoch| *epoch != ours).await;
+        }
     }
 
     /// The epoch.
@@ -78,5 +105,17 @@ mod tests {
         assert!(epoch.is_current(first) && epoch.is_current(second));
         let mut successor = Numbering::begin(&epoch.clone());
         assert!(!epoch.is_current(second) && epoch.is_current(successor.next_batch()));
+    }
+
+    #[tokio::test]
+    async fn an_actor_takes_the_batches_under_way_with_it() {
+        let epoch = Epoch::default();
+        let actor = epoch.join();
+        let mut numbering = Numbering::begin(&epoch);
+        let batch = numbering.next_batch();
+        assert!(epoch.is_current(batch));
+        drop(actor);
+        numbering.voided().await;
+        assert!(!epoch.is_current(batch));
     }
 }

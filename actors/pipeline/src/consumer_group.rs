@@ -19,7 +19,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use factline_supervision::{BackoffPolicy, Condition, Lifeline, Ref};
 
 use crate::{
-    batch::{BatchId, Epoch, Numbering},
+    batch::{BatchId, Epoch, Member, Numbering},
     fact_extractor::{ExtractBatch, FactExtractor},
     lease::{Fence, Keeper, Tenure},
     outage::{self, Error},
@@ -91,6 +91,7 @@ pub struct ConsumerGroup {
     recovering: VecDeque<(Partition, Option<Position>)>,
     in_flight: HashSet<BatchId>,
     numbering: Numbering,
+    _member: Member,
     reading: bool,
 }
 
@@ -99,6 +100,7 @@ impl ConsumerGroup {
     #[must_use]
     pub fn new(params: Params, life: Lifeline) -> Self {
         Self {
+            _member: params.epoch.join(),
             numbering: Numbering::begin(&params.epoch),
             params,
             life,
@@ -196,7 +198,7 @@ impl ConsumerGroup {
             {
                 if let Some(last) = entries.last() {
                     self.recovering[0].1 = Some(last.position);
-                } else if !self.life.is_stopping() {
+                } else {
                     self.recovering.pop_front();
                     self.live.push(partition);
                 }
@@ -266,6 +268,17 @@ impl ConsumerGroup {
         self.read(ctx);
     }
 
+    fn drain(&mut self, ctx: &mut Context<Self>) {
+        // If the writer or an extractor is gone, what it had in hand never comes back; its entries are pending.
+        let voided = self.numbering.voided();
+        ctx.spawn(voided.into_actor(self).map(|(), group, ctx| {
+            group.in_flight.clear();
+            group.reading = false;
+            group.finish_if_drained(ctx);
+        }));
+        self.finish_if_drained(ctx);
+    }
+
     fn finish_if_drained(&mut self, ctx: &mut Context<Self>) {
         if !self.life.is_stopping() || !self.in_flight.is_empty() || self.reading {
             return;
@@ -285,7 +298,7 @@ impl Actor for ConsumerGroup {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.life.on_stop(ctx, ConsumerGroup::finish_if_drained);
+        self.life.on_stop(ctx, Self::drain);
         self.renew_leases(ctx);
         self.life.ready();
     }
@@ -339,12 +352,7 @@ async fn read(params: Params, life: Lifeline, next: Next) -> Result<Vec<Delivere
             }
         }
     };
-    let reading = outage::ride_out(&life, &settings.outage, attempt);
-    tokio::select! {
-        entries = reading => entries,
-        // What is delivered to nobody is pending, for whoever holds the partition next.
-        () = life.stopping() => Ok(Vec::new()),
-    }
+    outage::ride_out(&life, &settings.outage, attempt).await
 }
 
 async fn acknowledge(

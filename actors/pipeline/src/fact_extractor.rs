@@ -14,7 +14,7 @@ use factline_supervision::{BackoffPolicy, Delays, Lifeline, Ref};
 use futures_util::FutureExt;
 
 use crate::{
-    batch::{BatchId, Epoch},
+    batch::{BatchId, Epoch, Member},
     chat,
     dead_letter::{Cause, DeadLetter, ErrorKind, Stage},
     event::Event,
@@ -59,14 +59,14 @@ pub struct FactExtractor {
     life: Lifeline,
     queue: VecDeque<ExtractBatch>,
     busy: bool,
+    _member: Member,
 }
 
 impl FactExtractor {
     /// An extractor with nothing to do.
     #[must_use]
     pub fn new(params: Params, life: Lifeline) -> Self {
-        let _voids_what_waits = params.epoch.begin();
-        Self { params, life, queue: VecDeque::new(), busy: false }
+        Self { _member: params.epoch.join(), params, life, queue: VecDeque::new(), busy: false }
     }
 
     fn extract_next(&mut self, ctx: &mut Context<Self>) {

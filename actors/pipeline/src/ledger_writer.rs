@@ -13,7 +13,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use factline_supervision::{BackoffPolicy, Lifeline, Ref};
 
 use crate::{
-    batch::{BatchId, Epoch},
+    batch::{BatchId, Epoch, Member},
     consumer_group::{BatchRecorded, ConsumerGroup},
     dead_letter::{Cause, DeadLetter, ErrorKind, Stage},
     lease::Fence,
@@ -56,14 +56,14 @@ pub struct LedgerWriter {
     life: Lifeline,
     queue: VecDeque<RecordBatch>,
     busy: bool,
+    _member: Member,
 }
 
 impl LedgerWriter {
     /// A writer with nothing to do.
     #[must_use]
     pub fn new(params: Params, life: Lifeline) -> Self {
-        let _voids_what_waits = params.epoch.begin();
-        Self { params, life, queue: VecDeque::new(), busy: false }
+        Self { _member: params.epoch.join(), params, life, queue: VecDeque::new(), busy: false }
     }
 
     fn record_next(&mut self, ctx: &mut Context<Self>) {
@@ -145,7 +145,7 @@ async fn record_and_report(params: Params, life: Lifeline, batches: Vec<RecordBa
         Ok(()) => {}
         Err(error @ Error::Fenced { .. }) => {
             tracing::warn!(error = %outage::chain(&error), "batch left to the partition's new holder");
-            let _voids_what_follows = params.epoch.begin();
+            params.epoch.begin();
             for report in &mut reports {
                 report.recorded = None;
             }

@@ -16,7 +16,7 @@ use factline_supervision::{BackoffPolicy, Condition, Lifeline, Ref};
 use tokio::time::Instant;
 
 use crate::{
-    batch::{BatchId, Epoch, Numbering},
+    batch::{BatchId, Epoch, Member, Numbering},
     dead_letter::{Cause, DeadLetter, ErrorKind, Stage},
     event::Event,
     lease::{Keeper, Tenure},
@@ -91,6 +91,7 @@ pub struct OutboxPoller {
     holds: Option<bool>,
     in_flight: HashMap<BatchId, Vec<RowId>>,
     numbering: Numbering,
+    _member: Member,
     cursor: Option<i64>,
     last_sweep: Instant,
     pause: Duration,
@@ -103,6 +104,7 @@ impl OutboxPoller {
     pub fn new(params: Params, life: Lifeline) -> Self {
         Self {
             pause: params.settings.poll_min,
+            _member: params.epoch.join(),
             numbering: Numbering::begin(&params.epoch),
             params,
             life,
@@ -232,6 +234,16 @@ impl OutboxPoller {
         self.poll(ctx);
     }
 
+    fn drain(&mut self, ctx: &mut Context<Self>) {
+        // If the publisher is gone, what it had in hand never comes back; its rows are pending.
+        let voided = self.numbering.voided();
+        ctx.spawn(voided.into_actor(self).map(|(), poller, ctx| {
+            poller.in_flight.clear();
+            poller.finish_if_drained(ctx);
+        }));
+        self.finish_if_drained(ctx);
+    }
+
     fn finish_if_drained(&mut self, ctx: &mut Context<Self>) {
         if !self.life.is_stopping() || !self.in_flight.is_empty() {
             return;
@@ -251,7 +263,7 @@ impl Actor for OutboxPoller {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.life.on_stop(ctx, OutboxPoller::finish_if_drained);
+        self.life.on_stop(ctx, Self::drain);
         self.renew_lease(ctx);
         self.poll(ctx);
         self.life.ready();

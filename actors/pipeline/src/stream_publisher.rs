@@ -13,7 +13,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use factline_supervision::{BackoffPolicy, Condition, Lifeline, Ref};
 
 use crate::{
-    batch::{BatchId, Epoch},
+    batch::{BatchId, Epoch, Member},
     dead_letter::{Cause, DeadLetter, ErrorKind, Stage},
     event::Event,
     outage::{self, Error},
@@ -56,14 +56,14 @@ pub struct StreamPublisher {
     life: Lifeline,
     queue: VecDeque<PublishBatch>,
     busy: bool,
+    _member: Member,
 }
 
 impl StreamPublisher {
     /// A publisher with nothing to do.
     #[must_use]
     pub fn new(params: Params, life: Lifeline) -> Self {
-        let _voids_what_waits = params.epoch.begin();
-        Self { params, life, queue: VecDeque::new(), busy: false }
+        Self { _member: params.epoch.join(), params, life, queue: VecDeque::new(), busy: false }
     }
 
     fn publish_next(&mut self, ctx: &mut Context<Self>) {

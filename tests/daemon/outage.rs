@@ -1,0 +1,42 @@
+//! An outage is not a failure: stages wait it out, and nothing is restarted for it.
+
+use super::stage::{Daemon, Stage, free_address, until};
+use crate::servers;
+
+#[tokio::test]
+async fn redis_and_postgres_may_go_away_and_come_back_under_load() {
+    let (postgres, redis) = (servers::Postgres::start_own(), servers::Redis::start_own());
+    let stage = Stage::on(&postgres.database(), &redis.url(), "outage").await;
+    assert!(stage.run(&["migrate", "up"]).status.success());
+    let address = free_address();
+    let mut command = stage.command(&["run"]);
+    command.env("FACTLINE__ADMIN__BIND", &address);
+    let daemon = Daemon::start(command, stage.folder.path().join("log"));
+    daemon.until_logged("partitions taken on").await;
+
+    stage.insert_messages(3000, 100).await;
+    stage.until_recorded(1).await;
+    redis.stop();
+    stage.insert_messages(1000, 100).await;
+    daemon.until_logged("degraded").await;
+    redis.start();
+    stage.until_recorded(4000).await;
+
+    stage.insert_messages(3000, 100).await;
+    postgres.stop();
+    until("the store is missed", || async { daemon.log().contains("postgres is unavailable") }).await;
+    postgres.start();
+    until("the store is back", || async { stage.try_recorded().await >= Some(7000) }).await;
+    stage.assert_exactly_once_in_order().await;
+    assert_eq!(stage.recorded().await, 7000);
+
+    let tree = stage.command(&["status", "--json"]).env("FACTLINE__ADMIN__BIND", &address).output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&tree.stdout).unwrap();
+    assert_eq!(restarts(&status["tree"]), 0, "{}", daemon.log());
+    assert!(daemon.stop().await.success());
+}
+
+fn restarts(node: &serde_json::Value) -> u64 {
+    let children = node["children"].as_array().into_iter().flatten();
+    node["restarts"].as_u64().unwrap() + children.map(restarts).sum::<u64>()
+}
