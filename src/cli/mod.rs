@@ -75,7 +75,7 @@ pub fn main() -> ExitCode {
         Ok(Verdict::Done) => ExitCode::SUCCESS,
         Ok(Verdict::Degraded) => ExitCode::from(3),
         // Whoever reads our output has heard enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", outage::chain(error.as_ref()));
             ExitCode::FAILURE
@@ -114,12 +114,10 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
     })
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|error| error.kind() == ErrorKind::BrokenPipe)
-}
+/// Nobody reads our output any more.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads the output any more")]
+struct ReaderGone;
 
 /// Opens outbox and store as a command at a prompt does.
 async fn databases(config: &Config) -> anyhow::Result<app::Databases> {
@@ -128,8 +126,10 @@ async fn databases(config: &Config) -> anyhow::Result<app::Databases> {
 
 /// Prints a line; a reader that went away is an error, so that the command ends.
 fn print(text: impl AsRef<str>) -> anyhow::Result<()> {
-    writeln!(stdout().lock(), "{}", text.as_ref())?;
-    Ok(())
+    writeln!(stdout().lock(), "{}", text.as_ref()).map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => ReaderGone.into(),
+        _ => error.into(),
+    })
 }
 
 /// Prints a value as JSON, for programs.

@@ -71,6 +71,10 @@ async fn pending_entries_are_taken_over_page_by_page(fixture: &StreamFixture) {
         let page = pending(stream, "g", after, 2).await;
         let Some(last) = page.last() else { break };
         after = Some(last.position);
+        assert!(
+            page.iter().all(|entry| entry.deliveries == 2),
+            "each was delivered once more, not once a page"
+        );
         pages.push(sequences(&page));
     }
     assert_eq!(pages, [vec![0, 1], vec![2, 3], vec![4]]);

@@ -3,6 +3,8 @@
 use super::stage::{Stage, until};
 
 const ROWS: u32 = 20_000;
+const POISON_ROWS: i64 = 3;
+const POISON_ENTRIES: usize = 4;
 
 #[tokio::test]
 async fn twenty_thousand_rows_by_plain_sql_are_recorded_once_in_order() {
@@ -13,8 +15,7 @@ async fn twenty_thousand_rows_by_plain_sql_are_recorded_once_in_order() {
     poison_the_stream(&stage).await;
     stage.insert_messages(ROWS / 2, 500).await;
 
-    // Three poisoned or odd outbox rows, of which none is malformed enough for the relay, and two entries by hand.
-    let events = i64::from(ROWS) + 3 + 2;
+    let events = i64::from(ROWS) + POISON_ROWS + i64::try_from(POISON_ENTRIES).unwrap();
     stage.until_recorded(events).await;
     assert_eq!(stage.recorded().await, events);
     stage.assert_exactly_once_in_order().await;
@@ -30,13 +31,12 @@ async fn twenty_thousand_rows_by_plain_sql_are_recorded_once_in_order() {
 
     what_could_be_read_was_recorded_the_rest_set_aside(&stage).await;
     assert!(!daemon.log().contains("panicked"), "{}", daemon.log());
-    assert_eq!(stage.count(restarts_are_none(&stage)).await, 0);
+    assert!(
+        !daemon.log().contains("restarting it"),
+        "poison is no reason to restart anything: {}",
+        daemon.log()
+    );
     assert!(daemon.stop().await.success());
-}
-
-/// Poison is no reason to restart anything; the leases would have changed hands.
-fn restarts_are_none(_: &Stage) -> &'static str {
-    "SELECT count(*) FROM factline.leases WHERE token > 1"
 }
 
 async fn poison_the_outbox(stage: &Stage) {
@@ -56,13 +56,20 @@ async fn poison_the_stream(stage: &Stage) {
     let client = redis::Client::open(stage.redis.as_str()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let key = format!("{}:chat:5", stage.prefix);
-    let fields = [("id", "chat-1769035355992"), ("type", "chat.message"), ("data", "not { json")];
-    let _: String =
-        redis::cmd("XADD").arg(&key).arg("*").arg(&fields).query_async(&mut connection).await.unwrap();
-    let id = uuid::Uuid::now_v7().to_string();
-    let fields = [("id", id.as_str()), ("type", "chat.message"), ("data", "not { json")];
-    let _: String =
-        redis::cmd("XADD").arg(&key).arg("*").arg(&fields).query_async(&mut connection).await.unwrap();
+    let id = || uuid::Uuid::now_v7().to_string().into_bytes();
+    let nul = br#"{"conversation_id": "n\u0000l", "content": "I live in Cork.", "message_id": "1"}"#;
+    let entries: [(Vec<u8>, &[u8]); POISON_ENTRIES] = [
+        (b"chat-1769035355992".to_vec(), b"not { json"),
+        (id(), b"not { json"),
+        // Only the store finds out that it cannot hold this.
+        (id(), nul),
+        (id(), b"{\"content\": \"\xff\xfe\"}"),
+    ];
+    for (id, data) in entries {
+        let mut append = redis::cmd("XADD");
+        append.arg(&key).arg("*").arg("id").arg(id).arg("type").arg("chat.message").arg("data").arg(data);
+        let _: String = append.query_async(&mut connection).await.unwrap();
+    }
 }
 
 async fn what_could_be_read_was_recorded_the_rest_set_aside(stage: &Stage) {
@@ -77,6 +84,8 @@ async fn what_could_be_read_was_recorded_the_rest_set_aside(stage: &Stage) {
         .map(|(stage, id, error, payload)| {
             let id = if uuid::Uuid::try_parse(id).is_ok() { "UUID" } else { id };
             let payload: String = String::from_utf8_lossy(payload).chars().take(24).collect();
+            // PostgreSQL names a line of its own source, which is another one in every version.
+            let error = error.split_inclusive("0x00").next().unwrap();
             format!("{stage} | {id} | {error} | {payload}")
         })
         .collect();
@@ -90,7 +99,7 @@ async fn what_could_be_read_was_recorded_the_rest_set_aside(stage: &Stage) {
         .await;
     assert_eq!(float, 1_769_067_099_568);
     let outcome = "SELECT count(*) FROM factline.event_ledger WHERE outcome = 'dead_lettered'";
-    assert_eq!(stage.count(outcome).await, 4);
+    assert_eq!(stage.count(outcome).await, POISON_ROWS - 1 + i64::try_from(POISON_ENTRIES).unwrap());
 }
 
 #[tokio::test]

@@ -140,7 +140,7 @@ impl Stage {
     pub(super) async fn status(&self) -> serde_json::Value {
         let mut command = self.command(&["status", "--json"]);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)))
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
     }
 
     /// Entries that any group has not finished with, over all partitions.

@@ -194,3 +194,122 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicU32, Ordering},
+        time::Duration,
+    };
+
+    use async_trait::async_trait;
+    use chrono::Utc;
+    use factline_supervision::mailbox;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        fact::{Extraction, Title},
+        stream::{Partition, Position},
+    };
+
+    /// Does what the message says.
+    #[derive(Default)]
+    struct Obedient {
+        calls: AtomicU32,
+    }
+
+    #[async_trait]
+    impl Extractor for Obedient {
+        fn name(&self) -> &'static str {
+            "obedient"
+        }
+
+        async fn extract(&self, _: &Event, message: &chat::Message) -> Result<Extraction, extractor::Error> {
+            let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+            match message.content.as_str() {
+                "panic" => panic!("as told"),
+                "fail" => Err(extractor::Error::Permanent("as told".into())),
+                "fail for now" => Err(extractor::Error::Retryable("as told".into())),
+                "fail twice" if call <= 2 => Err(extractor::Error::Retryable("as told".into())),
+                text => {
+                    let title = Title { text: text.to_owned(), source: "obedient" };
+                    Ok(Extraction { facts: Vec::new(), title: Some(title) })
+                }
+            }
+        }
+    }
+
+    fn params() -> (Params, Arc<Obedient>) {
+        let extractor = Arc::new(Obedient::default());
+        let params = Params {
+            extractors: vec![extractor.clone()],
+            writer: mailbox(1).0,
+            max_attempts: 3,
+            retry: BackoffPolicy { initial: Duration::ZERO, ..BackoffPolicy::default() },
+            epoch: Epoch::default(),
+        };
+        (params, extractor)
+    }
+
+    fn entry(event_type: &str, data: &str) -> Delivered {
+        let event = Event {
+            id: Uuid::now_v7(),
+            source: "test".into(),
+            event_type: event_type.into(),
+            topic: "chat".into(),
+            key: "c".into(),
+            occurred_at: Utc::now(),
+            sequence: None,
+            trace: None,
+            data: data.into(),
+        };
+        Delivered {
+            partition: Partition { topic: "chat".into(), number: 3 },
+            position: Position { major: 1, minor: 2 },
+            deliveries: 1,
+            event: Ok(event),
+        }
+    }
+
+    /// What becomes of a message, and how often it was tried.
+    async fn outcome_of(content: &str) -> (Outcome, u32) {
+        let (params, extractor) = params();
+        let data = serde_json::json!({ "content": content }).to_string();
+        let recording = recording_of(&params, entry(chat::EVENT_TYPE, &data)).await;
+        (recording.outcome, extractor.calls.load(Ordering::SeqCst))
+    }
+
+    async fn dead_letter_of(content: &str) -> (Cause, u32) {
+        let (Outcome::DeadLettered(letter), calls) = outcome_of(content).await else { panic!("processed") };
+        assert_eq!((letter.partition, letter.position.as_deref()), (Some(3), Some("1-2")));
+        (letter.cause, calls)
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_only_the_event_that_caused_it() {
+        let (cause, _) = dead_letter_of("panic").await;
+        assert_eq!((cause.kind, cause.error.as_str()), (ErrorKind::Panic, "obedient panicked: as told"));
+        assert!(
+            matches!(outcome_of("hello").await.0, Outcome::Processed(Some(said)) if said.title.is_some())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_permanent_error_is_not_tried_again_and_a_retryable_one_is() {
+        let (cause, calls) = dead_letter_of("fail").await;
+        assert_eq!((cause.kind, calls), (ErrorKind::Permanent, 1));
+        let (cause, calls) = dead_letter_of("fail for now").await;
+        assert_eq!((cause.kind, cause.attempts, calls), (ErrorKind::Exhausted, 3, 3));
+        let (outcome, calls) = outcome_of("fail twice").await;
+        assert!(matches!(outcome, Outcome::Processed(Some(_))) && calls == 3);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_is_no_chat_message_says_nothing_and_is_recorded() {
+        let (params, extractor) = params();
+        let recording = recording_of(&params, entry("mail.sent", "not even JSON")).await;
+        assert_eq!(recording.outcome, Outcome::Processed(None));
+        assert_eq!(extractor.calls.load(Ordering::SeqCst), 0);
+    }
+}
