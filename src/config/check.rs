@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt::Display, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::Config;
-use crate::extract;
+use crate::{extract, outbox_table::Columns};
 
 /// What the streams are kept in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +74,13 @@ impl Config {
                     .into(),
             ),
             _ => {}
+        }
+        let embedded = service_of(&self.source.url) == Some(Service::Sqlite);
+        if embedded && self.source.columns != Columns::default() {
+            wrong.push(
+                "source.columns is for PostgreSQL, but source.url is a file: leave it out, or set source.url"
+                    .into(),
+            );
         }
         for (key, url) in [
             ("source.url", &self.source.url),

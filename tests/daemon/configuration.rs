@@ -29,6 +29,7 @@ fn every_impossible_configuration_is_refused_with_its_key_and_the_fix() {
         ("[stream]\nbackend = \"embedded\"", &[("REDIS_URL", "redis://127.0.0.1:1")]),
         ("", &[("DATABASE_URL", "mysql://db/chat")]),
         ("[store]\nurl = \"sqlite::memory:\"", &[]),
+        ("[source.columns]\nkey = \"chat_id\"", &[]),
         ("[[groups]]\nname = \"a/b\"", &[]),
         ("[[groups]]\nname = \"a\"\n[[groups]]\nname = \"a\"", &[]),
         ("[[groups]]\nname = \"a\"\nextractors = [\"llm\"]", &[]),

@@ -45,7 +45,7 @@ pub struct Claim<'a> {
     /// It only speeds up the scan. Identity values become visible out of commit order, so a claim without it
     /// follows at least every second.
     pub after: Option<i64>,
-    /// Rows that are already on their way.
+    /// Rows that are already on their way, and not to be claimed again. Those behind `after` go without saying.
     pub in_flight: &'a [RowId],
     /// How many rows at most.
     pub limit: usize,
