@@ -114,6 +114,9 @@ impl EventStream for Buggy<dyn EventStream> {
         self.second.strike("read_new"); // the entries are pending now, and nobody has them
         delivered
     }
+    async fn stranded(&self, reader: &Reader, partitions: &[Partition]) -> Result<Vec<Partition>, Error> {
+        self.inner.stranded(reader, partitions).await
+    }
     async fn acknowledge(
         &self,
         group: &str,

@@ -165,6 +165,12 @@ pub trait EventStream: Send + Sync {
         wait: Duration,
     ) -> Result<Vec<Delivered>, Error>;
 
+    /// Those of these partitions in which entries are pending for another consumer of the group.
+    ///
+    /// A former holder's read may have outlived its lease, in the server or on the way there: what it got is stranded
+    /// until the present holder takes it over.
+    async fn stranded(&self, reader: &Reader, partitions: &[Partition]) -> Result<Vec<Partition>, Error>;
+
     /// Ends the entries' being pending. Comes after the ledger's commit.
     async fn acknowledge(
         &self,
