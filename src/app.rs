@@ -3,7 +3,8 @@
 use std::{collections::HashMap, net::TcpListener, sync::Arc, time::Duration};
 
 use factline_pipeline::{
-    consumer_group::{self, lease_name},
+    assignment::lease_name,
+    consumer_group,
     extractor::Extractor,
     janitor,
     lease::{Keeper, Leases},
@@ -20,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     admin,
-    config::{Config, Retention, Service, service_of},
+    config::{Config, Service, service_of},
     extract, postgres,
     records::Records,
     redis, sqlite,
@@ -356,10 +357,8 @@ fn janitor(
     parts: Parts,
     tuning: &dyn Tuning,
 ) -> factline_supervision::ChildSpec {
-    let outbox = match config.relay.retention {
-        Retention::For(time) if parts != Parts::Consumers => Some((adapters.databases.outbox.clone(), time)),
-        _ => None,
-    };
+    let retention = config.outbox_retention().filter(|_| parts != Parts::Consumers);
+    let outbox = retention.map(|time| (adapters.databases.outbox.clone(), time));
     let params = janitor::Params { stream: adapters.stream.clone(), outbox, every: config.janitor.every };
     tree::janitor(params, tuning)
 }

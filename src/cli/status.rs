@@ -100,7 +100,7 @@ fn wrong(status: &Status, config: &Config, stream: &dyn EventStream) -> Vec<Stri
                     && lag.group == group.name
                     && lag.pending + lag.undelivered.unwrap_or_default() > 0
             });
-            waits && !held(&factline_pipeline::consumer_group::lease_name(&group.name, &partition))
+            waits && !held(&factline_pipeline::assignment::lease_name(&group.name, &partition))
         });
         if unread {
             wrong.push(format!("group {} has entries waiting that nobody reads", group.name));

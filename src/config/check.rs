@@ -151,6 +151,7 @@ impl Config {
                 }
             }
         }
+        self.check_that_facts_are_stated_once(wrong);
         for (name, extractor) in &self.extractors {
             if extract::build(&extractor.kind).is_none() {
                 wrong.push(format!(
@@ -158,6 +159,22 @@ impl Config {
                     extractor.kind,
                     extract::KINDS.join(", ")
                 ));
+            }
+        }
+    }
+
+    /// Facts and conversations belong to no group: two groups would count every message twice.
+    fn check_that_facts_are_stated_once(&self, wrong: &mut Vec<String>) {
+        for (index, group) in self.groups.iter().enumerate() {
+            let others = self.groups[..index].iter().filter(|other| !other.extractors.is_empty());
+            let shared = others.flat_map(|other| other.topics.iter().map(move |topic| (other, topic)));
+            for (other, topic) in shared {
+                if !group.extractors.is_empty() && group.topics.contains(topic) {
+                    wrong.push(format!(
+                        "groups {} and {} both extract facts from topic {topic:?}: let one of them do it",
+                        other.name, group.name
+                    ));
+                }
             }
         }
     }

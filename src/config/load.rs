@@ -21,8 +21,8 @@ pub enum Error {
     #[error("configuration file {} does not exist", .0.display())]
     NoFile(PathBuf),
     /// A source is not TOML, or lays something over a key that has another form.
-    #[error("the configuration is unreadable")]
-    Unreadable(#[source] Box<config::ConfigError>),
+    #[error("the configuration is unreadable: {0}")]
+    Unreadable(String),
     /// A key is unknown or has a value of the wrong type.
     #[error("configuration key {key}: {reason}; `factline config show` prints the keys there are")]
     Key {
@@ -39,32 +39,33 @@ pub enum Error {
 /// Where the configuration comes from.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// The file; `factline.toml` if it is there otherwise.
+    /// The file, if any.
     pub file: Option<PathBuf>,
     /// The environment.
     pub environment: BTreeMap<String, String>,
 }
 
 impl Sources {
-    /// This process' environment, and the file that the command line names.
+    /// This process' environment, and the file that the command line names, or else `factline.toml` if it is there.
     #[must_use]
     pub fn of_process(file: Option<PathBuf>) -> Self {
         // A variable that is not Unicode is none of ours.
         let unicode = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        Self { file, environment: std::env::vars_os().filter_map(unicode).collect() }
+        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists());
+        Self { file: file.or_else(default), environment: std::env::vars_os().filter_map(unicode).collect() }
     }
 }
 
 /// Reads and checks the configuration.
 pub fn load(sources: &Sources) -> Result<Config, Error> {
-    let unreadable = |error| Error::Unreadable(Box::new(error));
+    let unreadable = |error: config::ConfigError| Error::Unreadable(without_passwords(&error.to_string()));
     let mut builder = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
     match &sources.file {
         Some(file) if !file.exists() => return Err(Error::NoFile(file.clone())),
         Some(file) => builder = builder.add_source(File::from(file.as_path()).format(FileFormat::Toml)),
-        None => builder = builder.add_source(File::new(DEFAULT_FILE, FileFormat::Toml).required(false)),
+        None => {}
     }
     let groups = group_names(&builder).map_err(unreadable)?;
     for (key, value) in overrides(&sources.environment, &groups)? {
@@ -79,10 +80,26 @@ pub fn load(sources: &Sources) -> Result<Config, Error> {
         };
     }
     let merged = builder.build().map_err(unreadable)?;
-    let config: Config = serde_path_to_error::deserialize(merged)
-        .map_err(|error| Error::Key { key: error.path().to_string(), reason: error.inner().to_string() })?;
+    let config: Config = serde_path_to_error::deserialize(merged).map_err(|error| Error::Key {
+        key: error.path().to_string(),
+        reason: without_passwords(&error.inner().to_string()),
+    })?;
     config.check().map_err(Error::Impossible)?;
     Ok(config)
+}
+
+/// Errors quote what they complain about, and that may be a URL with a password.
+fn without_passwords(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let url = part.find(char::is_whitespace).unwrap_or(part.len());
+        let secret_end = part[..url].rfind('@').unwrap_or(0);
+        clean += "://";
+        clean += if secret_end > 0 { "***" } else { "" };
+        clean += &part[secret_end..];
+    }
+    clean
 }
 
 /// The groups' names in order, for the environment calls them by name.
@@ -164,4 +181,26 @@ fn value_of(text: &str) -> config::Value {
 fn value_as_toml(value: &config::Value) -> toml::Value {
     let integer = value.clone().into_int().ok().filter(|_| !value.to_string().contains('.'));
     integer.map_or_else(|| value.to_string().into(), toml::Value::Integer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_error_shows_a_password() {
+        let folder = tempfile::tempdir().unwrap();
+        for text in [
+            "[store]\nurl = \"postgres://app:s3cret@db/chat",
+            "[store]\npool = \"postgres://app:s3/c@ret@db/chat\"",
+            "[store]\nurl = [\"redis://:s3cret@db\"]",
+        ] {
+            let file = folder.path().join("factline.toml");
+            std::fs::write(&file, text).unwrap();
+            let error = load(&Sources { file: Some(file), environment: BTreeMap::new() }).unwrap_err();
+            let told = factline_pipeline::outage::chain(&error);
+            assert!(!told.contains("s3") && !told.contains("ret@"), "{told}");
+        }
+        assert_eq!(without_passwords("a https://x/y b"), "a https://x/y b");
+    }
 }

@@ -72,6 +72,22 @@ pub struct Source {
     pub columns: Columns,
 }
 
+/// How long `auto` keeps processed rows of our own table.
+const OWN_RETENTION: Duration = Duration::from_hours(7 * 24);
+
+impl Config {
+    /// How long processed rows are kept in the outbox; `None`: for ever.
+    #[must_use]
+    pub fn outbox_retention(&self) -> Option<Duration> {
+        let ours = self.source.table == "outbox_events" && self.source.columns == Columns::default();
+        match self.relay.retention {
+            Retention::For(time) => Some(time),
+            Retention::Auto if ours => Some(OWN_RETENTION),
+            Retention::Auto | Retention::Forever => None,
+        }
+    }
+}
+
 impl Source {
     /// The table, as the adapters want it.
     #[must_use]
@@ -133,10 +149,12 @@ pub struct Relay {
     pub retention: Retention,
 }
 
-/// How long something is kept.
+/// How long processed rows are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Retention {
+    /// `auto`: a week in the table that `migrate up` makes, for ever in one that was there before us.
+    Auto,
     /// `forever`.
     Forever,
     /// A duration.
@@ -148,10 +166,11 @@ impl TryFrom<String> for Retention {
 
     fn try_from(text: String) -> Result<Self, String> {
         match text.as_str() {
+            "auto" => Ok(Self::Auto),
             "forever" => Ok(Self::Forever),
             text => humantime::parse_duration(text)
                 .map(Self::For)
-                .map_err(|error| format!("{error}; write \"7d\" or \"forever\"")),
+                .map_err(|error| format!("{error}; write \"7d\", \"forever\" or \"auto\"")),
         }
     }
 }
@@ -159,6 +178,7 @@ impl TryFrom<String> for Retention {
 impl From<Retention> for String {
     fn from(retention: Retention) -> Self {
         match retention {
+            Retention::Auto => "auto".into(),
             Retention::Forever => "forever".into(),
             Retention::For(time) => humantime::format_duration(time).to_string(),
         }

@@ -18,12 +18,16 @@ use factline_pipeline::{
     stream::{AtCap, Delivered, EventStream, GroupLag, Partition, Position, Reader, partition_of},
 };
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, Value,
-    aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection},
+    Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Value,
+    aio::{ConnectionManager, ConnectionManagerConfig},
 };
-use tokio::sync::Mutex;
 
+mod groups;
+mod preflight;
+mod readers;
 mod reply;
+
+use self::{preflight::Preflight, readers::Readers};
 
 /// How long an answer may take, a batch of a thousand large events included.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,8 +38,8 @@ pub struct Stream {
     client: Client,
     /// For everything that is answered at once.
     shared: ConnectionManager,
-    /// One for each group: a blocking read holds up whatever shares its connection.
-    readers: Mutex<HashMap<String, MultiplexedConnection>>,
+    readers: Readers,
+    preflight: Preflight,
     settings: Settings,
 }
 
@@ -59,7 +63,7 @@ impl Stream {
             .set_connection_timeout(Some(CONNECTION_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
         let shared = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
-        Ok(Self { client, shared, readers: Mutex::default(), settings })
+        Ok(Self { client, shared, readers: Readers::default(), preflight: Preflight::default(), settings })
     }
 
     /// Whether the server answers.
@@ -88,42 +92,8 @@ impl Stream {
         format!("{}:topics", self.settings.prefix)
     }
 
-    async fn reader(&self, group: &str) -> Result<MultiplexedConnection, Error> {
-        let mut readers = self.readers.lock().await;
-        if let Some(connection) = readers.get(group) {
-            return Ok(connection.clone());
-        }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECTION_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let connection =
-            self.client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)?;
-        readers.insert(group.to_owned(), connection.clone());
-        Ok(connection)
-    }
-
-    /// The streams are gone, a FLUSHALL say: what comes next is read from the beginning.
-    async fn remake_groups(&self, group: &str, partitions: &[Partition]) -> Result<(), Error> {
-        tracing::warn!(group, "the consumer group was lost with its streams, making it again");
-        self.ensure_group(group, partitions).await
-    }
-
-    async fn pending_page(
-        &self,
-        reader: &Reader,
-        key: &str,
-        after: Option<Position>,
-        limit: usize,
-    ) -> Result<Vec<(Position, u32)>, Error> {
-        let start = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
-        let page = redis::cmd("XPENDING").arg(key).arg(&reader.group).arg(start).arg("+").arg(limit).take();
-        reply::pending(self.ask(&page).await?)
-    }
-}
-
-#[async_trait]
-impl EventStream for Stream {
-    async fn append(&self, events: &[Event]) -> Result<Option<AtCap>, Error> {
+    /// Appends all or nothing, unless a key changes its type, or the server its limits, at this very moment.
+    async fn append_checked(&self, events: &[Event]) -> Result<Option<AtCap>, Error> {
         let mut places: HashMap<&str, Arc<str>> = HashMap::new();
         let mut partitions: BTreeMap<Partition, String> = BTreeMap::new();
         // One transaction: were a later event of a key to get in without an earlier one, order would be lost.
@@ -136,6 +106,9 @@ impl EventStream for Stream {
             let key = partitions.entry(partition).or_insert_with_key(|partition| self.key(partition));
             add_entry(&mut pipeline, key, event);
         }
+        self.preflight
+            .check(&mut self.shared.clone(), events, partitions.values(), &self.topics_key())
+            .await?;
         for topic in places.keys() {
             pipeline.cmd("SADD").arg(self.topics_key()).arg(*topic).ignore();
         }
@@ -148,6 +121,17 @@ impl EventStream for Stream {
             .filter(|(_, length)| *length >= self.settings.max_length)
             .map(|(partition, length)| AtCap { partition, length }))
     }
+}
+
+#[async_trait]
+impl EventStream for Stream {
+    async fn append(&self, events: &[Event]) -> Result<Option<AtCap>, Error> {
+        let appended = self.append_checked(events).await;
+        if appended.is_err() {
+            self.preflight.forget();
+        }
+        appended
+    }
 
     async fn at_cap(&self, partition: &Partition) -> Result<Option<AtCap>, Error> {
         let length: u64 = self.ask(redis::cmd("XLEN").arg(self.key(partition))).await?;
@@ -156,21 +140,7 @@ impl EventStream for Stream {
 
     async fn ensure_group(&self, group: &str, partitions: &[Partition]) -> Result<(), Error> {
         for partition in partitions {
-            let key = self.key(partition);
-            let create =
-                redis::cmd("XGROUP").arg("CREATE").arg(&key).arg(group).arg("0").arg("MKSTREAM").take();
-            match create.query_async::<()>(&mut self.shared.clone()).await {
-                Ok(()) => {}
-                Err(error) if error.code() == Some("BUSYGROUP") => {}
-                Err(error) => return Err(failed(error)),
-            }
-            // Names of processes that are gone would pile up. One that still reads is made anew by reading.
-            let consumers = self.ask(redis::cmd("XINFO").arg("CONSUMERS").arg(&key).arg(group)).await?;
-            for consumer in reply::idle_consumers(consumers)? {
-                let delete =
-                    redis::cmd("XGROUP").arg("DELCONSUMER").arg(&key).arg(group).arg(consumer).take();
-                let _: Value = self.ask(&delete).await?;
-            }
+            self.make_group(group, partition).await?;
         }
         Ok(())
     }
@@ -185,14 +155,13 @@ impl EventStream for Stream {
         let key = self.key(partition);
         let mut after = after;
         loop {
-            let page = self.pending_page(reader, &key, after, limit).await?;
+            let Some(page) = self.pending_page(&reader.group, &key, after, limit).await? else { break };
             let Some((last, _)) = page.last() else { return Ok(Vec::new()) };
             after = Some(*last);
-            let mut claim = redis::cmd("XCLAIM");
-            claim.arg(&key).arg(&reader.group).arg(&reader.consumer).arg(0);
-            claim.arg(page.iter().map(|(position, _)| position.to_string()).collect::<Vec<_>>());
+            let positions = page.iter().map(|(position, _)| position);
+            let Some(claimed) = self.claim(reader, &key, positions).await? else { break };
+            let mut entries = delivered(partition, reply::entries(claimed)?);
             let counts: HashMap<Position, u32> = page.into_iter().collect();
-            let mut entries = delivered(partition, reply::entries(self.ask(&claim).await?)?);
             for entry in &mut entries {
                 entry.deliveries = counts.get(&entry.position).map_or(1, |count| count + 1);
             }
@@ -201,6 +170,8 @@ impl EventStream for Stream {
                 return Ok(entries);
             }
         }
+        self.remake_group(&reader.group, partition).await?;
+        Ok(Vec::new())
     }
 
     async fn read_new(
@@ -215,17 +186,19 @@ impl EventStream for Stream {
         read.arg("BLOCK").arg(u64::try_from(wait.as_millis()).unwrap_or(1).max(1)).arg("STREAMS");
         let keys: Vec<String> = partitions.iter().map(|partition| self.key(partition)).collect();
         read.arg(&keys).arg(vec![">"; keys.len()]);
-        let mut connection = self.reader(&reader.group).await?;
-        let streams: Value = match read.query_async(&mut connection).await {
-            Ok(streams) => streams,
-            Err(error) if error.code() == Some("NOGROUP") => {
-                self.remake_groups(&reader.group, partitions).await?;
+        let mut connection = self.readers.take(&self.client, &reader.group).await?;
+        let streams: RedisResult<Value> = read.query_async(&mut connection).await;
+        if streams.as_ref().map_or_else(is_unknown_group, |_| true) {
+            self.readers.put_back(&reader.group, connection);
+        }
+        let streams = match streams {
+            Err(error) if is_unknown_group(&error) => {
+                for partition in partitions {
+                    self.remake_group(&reader.group, partition).await?;
+                }
                 return Ok(Vec::new());
             }
-            Err(error) => {
-                self.readers.lock().await.remove(&reader.group);
-                return Err(failed(error));
-            }
+            streams => streams.map_err(failed)?,
         };
         let mut all = Vec::new();
         for (key, entries) in reply::streams(streams)? {
@@ -234,6 +207,28 @@ impl EventStream for Stream {
             all.extend(partition.map(|partition| delivered(partition, entries)).unwrap_or_default());
         }
         Ok(all)
+    }
+
+    async fn stranded(&self, reader: &Reader, partitions: &[Partition]) -> Result<Vec<Partition>, Error> {
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors(); // one stream that is gone says nothing about the others
+        for partition in partitions {
+            pipeline.cmd("XPENDING").arg(self.key(partition)).arg(&reader.group);
+        }
+        let summaries: Vec<RedisResult<Value>> =
+            pipeline.query_async(&mut self.shared.clone()).await.map_err(failed)?;
+        let mut stranded = Vec::new();
+        for (partition, summary) in partitions.iter().zip(summaries) {
+            let consumers = match summary {
+                Ok(summary) => reply::pending_consumers(summary)?,
+                Err(error) if is_unknown_group(&error) => continue,
+                Err(error) => return Err(failed(error)),
+            };
+            if consumers.iter().any(|consumer| consumer != reader.consumer.as_bytes()) {
+                stranded.push(partition.clone());
+            }
+        }
+        Ok(stranded)
     }
 
     async fn acknowledge(
@@ -291,20 +286,6 @@ impl EventStream for Stream {
     }
 }
 
-impl Stream {
-    /// The groups of one stream; none where there is no stream.
-    async fn groups(&self, key: &str) -> Result<Vec<reply::Group>, Error> {
-        let info = redis::cmd("XINFO").arg("GROUPS").arg(key).take();
-        match info.query_async::<Value>(&mut self.shared.clone()).await {
-            Ok(groups) => reply::groups(groups),
-            Err(error) if error.detail().is_some_and(|detail| detail.contains("no such key")) => {
-                Ok(Vec::new())
-            }
-            Err(error) => Err(failed(error)),
-        }
-    }
-}
-
 fn add_entry(pipeline: &mut Pipeline, key: &str, event: &Event) {
     let add = pipeline.cmd("XADD").arg(key).arg("*");
     cloudevent::encode(event, |name, value| {
@@ -323,12 +304,12 @@ fn delivered(partition: &Partition, entries: Vec<(Position, RawEntry)>) -> Vec<D
     entries.into_iter().map(entry).collect()
 }
 
-/// All errors are outages but one: an entry that is larger than the server takes.
+/// The stream or its group is not there: somebody deleted it, or nobody has made it yet.
+fn is_unknown_group(error: &RedisError) -> bool {
+    error.code() == Some("NOGROUP")
+}
+
+/// All errors are outages: what the server would refuse for its data is found before it is sent.
 fn failed(error: RedisError) -> Error {
-    let service = "redis";
-    if error.detail().is_some_and(|detail| detail.contains("exceeds maximum allowed size")) {
-        Error::Data { service, source: Box::new(error) }
-    } else {
-        Error::Unavailable { service, source: Box::new(error) }
-    }
+    Error::Unavailable { service: "redis", source: Box::new(error) }
 }

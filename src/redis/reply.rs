@@ -1,5 +1,7 @@
 //! What Redis answers, taken apart without copying payloads.
 
+use std::time::Duration;
+
 use factline_pipeline::{cloudevent::RawEntry, outage::Error, stream::Position};
 use redis::{FromRedisValue, Value, from_redis_value};
 
@@ -106,24 +108,36 @@ pub(super) fn oldest_pending(value: Value) -> Result<Option<Position>, Error> {
     }
 }
 
-/// XINFO CONSUMERS: the names of those that have nothing pending.
-pub(super) fn idle_consumers(value: Value) -> Result<Vec<Vec<u8>>, Error> {
+/// XPENDING without a range: the consumers that have anything pending.
+pub(super) fn pending_consumers(value: Value) -> Result<Vec<Vec<u8>>, Error> {
+    let command = "XPENDING";
+    let [_count, _oldest, _newest, consumers] = take(value, command)?;
+    let name = |consumer| {
+        let [name, _count] = take(consumer, command)?;
+        bytes(name, command)
+    };
+    array(consumers, command)?.into_iter().map(name).collect()
+}
+
+/// XINFO CONSUMERS: the names of those that have nothing pending and have not been heard of for so long.
+pub(super) fn consumers_without_entries(value: Value, silent: Duration) -> Result<Vec<Vec<u8>>, Error> {
     let command = "XINFO CONSUMERS";
-    let mut idle = Vec::new();
+    let mut found = Vec::new();
     for consumer in array(value, command)? {
-        let (mut name, mut pending) = (Vec::new(), 0_u64);
+        let (mut name, mut pending, mut idle) = (Vec::new(), 0_u64, 0_u64);
         for (field, value) in fields(consumer, command)? {
             match field.as_slice() {
                 b"name" => name = bytes(value, command)?,
                 b"pending" => pending = plain(value, command)?,
+                b"idle" => idle = plain(value, command)?,
                 _ => {}
             }
         }
-        if pending == 0 {
-            idle.push(name);
+        if pending == 0 && Duration::from_millis(idle) > silent {
+            found.push(name);
         }
     }
-    Ok(idle)
+    Ok(found)
 }
 
 /// XINFO GROUPS.
@@ -158,4 +172,26 @@ fn fields(value: Value, command: &'static str) -> Result<Vec<(Vec<u8>, Value)>, 
         fields.push((bytes(name, command)?, value));
     }
     Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn consumer(name: &str, pending: i64, idle: i64) -> Value {
+        let text = |text: &str| Value::BulkString(text.into());
+        let fields = [text("name"), text(name), text("pending"), Value::Int(pending), text("idle")];
+        Value::Array([&fields[..], &[Value::Int(idle), text("inactive"), Value::Int(-1)]].concat())
+    }
+
+    #[test]
+    fn only_a_consumer_that_has_nothing_and_says_nothing_is_gone() {
+        let consumers = vec![
+            consumer("gone", 0, 600_001),
+            consumer("reads", 0, 600_000),
+            consumer("has entries", 1, 600_001),
+        ];
+        let gone = consumers_without_entries(Value::Array(consumers), Duration::from_mins(10)).unwrap();
+        assert_eq!(gone, [b"gone"]);
+    }
 }

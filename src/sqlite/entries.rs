@@ -204,7 +204,7 @@ fn delivered_of(row: &SqliteRow) -> Result<Delivered, sqlx::Error> {
     })
 }
 
-fn partition_in(row: &SqliteRow) -> Result<Partition, sqlx::Error> {
+pub(super) fn partition_in(row: &SqliteRow) -> Result<Partition, sqlx::Error> {
     let topic: &str = row.try_get("topic")?;
     Ok(Partition { topic: topic.into(), number: row.try_get("partition")? })
 }

@@ -6,7 +6,11 @@ use factline_pipeline::{
 };
 use sqlx::{SqliteConnection, SqlitePool};
 
-use super::{count, entries::all_delivered, failed};
+use super::{
+    count,
+    entries::{all_delivered, partition_in},
+    failed,
+};
 
 pub(super) async fn insert_group(
     connection: &mut SqliteConnection,
@@ -176,6 +180,26 @@ pub(super) async fn select_pending_after(
     .await
     .map_err(failed)?;
     all_delivered(&rows)
+}
+
+/// The partitions in which anybody but this reader has entries of its group pending.
+pub(super) async fn select_stranded(
+    readers: &SqlitePool,
+    reader: &Reader,
+    places: &str,
+) -> Result<Vec<Partition>, Error> {
+    let rows = sqlx::query(
+        "SELECT p.value ->> 'topic' AS topic, p.value ->> 'partition' AS partition FROM json_each(?3) AS p \
+         WHERE EXISTS (SELECT 1 FROM stream_pending AS s WHERE s.group_name = ?1 \
+           AND s.topic = p.value ->> 'topic' AND s.partition = p.value ->> 'partition' AND s.consumer <> ?2)",
+    )
+    .bind(&reader.group)
+    .bind(&reader.consumer)
+    .bind(places)
+    .fetch_all(readers)
+    .await
+    .map_err(failed)?;
+    rows.iter().map(partition_in).collect::<Result<_, _>>().map_err(failed)
 }
 
 pub(super) async fn delete_pending(

@@ -144,6 +144,11 @@ impl EventStream for Stream {
         }
     }
 
+    async fn stranded(&self, reader: &Reader, partitions: &[Partition]) -> Result<Vec<Partition>, Error> {
+        let places: Vec<Place<'_>> = partitions.iter().map(Place::of_partition).collect();
+        groups::select_stranded(self.database.reader(), reader, &json(&places)?).await
+    }
+
     async fn acknowledge(
         &self,
         group: &str,

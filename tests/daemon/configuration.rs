@@ -33,6 +33,7 @@ fn every_impossible_configuration_is_refused_with_its_key_and_the_fix() {
         ("[[groups]]\nname = \"a/b\"", &[]),
         ("[[groups]]\nname = \"a\"\n[[groups]]\nname = \"a\"", &[]),
         ("[[groups]]\nname = \"a\"\nextractors = [\"llm\"]", &[]),
+        ("[[groups]]\nname = \"a\"\n[[groups]]\nname = \"b\"", &[]),
         ("[extractors.llm]\nkind = \"llm\"", &[]),
         ("[supervision.\"root/relays\"]\nmax_restarts = 1", &[]),
         ("[supervision.\"root/relay/outbox_poller\"]\nstrategy = \"one_for_all\"", &[]),
@@ -122,7 +123,8 @@ fn the_environment_overrides_the_file_and_the_file_the_defaults() {
         .env("SOURCE_DATABASE_URL", "postgres://app:s3cret@app-db/app")
         .output()
         .unwrap();
-    let config: serde_json::Value = serde_json::from_slice(&output.stdout).expect(&text(&output.stderr));
+    let config: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
     assert_eq!(config["relay"]["batch_size"], 7);
     assert_eq!(config["relay"]["in_flight"], 9);
     assert_eq!(config["relay"]["poll_max"], "100ms");

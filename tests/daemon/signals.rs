@@ -29,11 +29,20 @@ async fn a_second_signal_exits_at_once_and_loses_nothing() {
     let redis = servers::Redis::start_own();
     let stage = Stage::on(&servers::Postgres::shared().database(), &redis.url(), "signals").await;
     assert!(stage.run(&["migrate", "up"]).status.success());
-    let mut daemon = stage.start(&["run"]);
+    let address = super::stage::free_address();
+    let mut command = stage.command(&["run"]);
+    command.env("FACTLINE__ADMIN__BIND", &address);
+    let mut daemon = super::stage::Daemon::start(command, stage.folder.path().join("log"));
     daemon.until_logged("partitions taken on").await;
     redis.freeze(); // it hangs: nothing that is in flight can be drained
     stage.insert_messages(500, 50).await;
-    super::stage::until("a batch is on its way", || async { daemon.log().contains("running") }).await;
+    super::stage::until("a batch is on its way", || async {
+        let tree =
+            ureq::get(format!("http://{address}/api/v1/tree")).call().unwrap().body_mut().read_to_string();
+        let tree: serde_json::Value = serde_json::from_str(&tree.unwrap()).unwrap();
+        tree["children"][0]["children"][0]["in_flight"].as_u64().unwrap() > 0
+    })
+    .await;
     daemon.signal("TERM");
     daemon.until_logged("draining").await;
     daemon.signal("TERM");

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use crate::servers;
 
 /// Longer than this nothing takes on any machine; only a failing test ever waits for it.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A database and a prefix of its own.
 pub(super) struct Stage {

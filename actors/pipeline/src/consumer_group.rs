@@ -10,18 +10,19 @@
 //! acknowledged only after the ledger's commit; whatever is lost before that is pending.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
-use factline_supervision::{BackoffPolicy, Condition, Lifeline, Ref};
+use factline_supervision::{BackoffPolicy, Condition, Delays, Lifeline, Ref};
 
 use crate::{
-    batch::{BatchId, Epoch, Member, Numbering},
+    assignment::{Assignment, Next},
+    batch::{BatchId, Chain, Member, Numbering},
     fact_extractor::{ExtractBatch, FactExtractor},
-    lease::{Fence, Keeper, Tenure},
+    lease::{Keeper, Tenure},
     outage::{self, Error},
     stream::{Delivered, EventStream, Partition, Position, Reader},
 };
@@ -52,47 +53,40 @@ pub struct Params {
     pub stream: Arc<dyn EventStream>,
     /// All partitions of its topics.
     pub partitions: Vec<Partition>,
-    /// The leases [`lease_name`] of those partitions.
+    /// The leases [`lease_name`](crate::assignment::lease_name) of those partitions.
     pub keeper: Keeper,
     /// Where batches go.
     pub extractors: Vec<Ref<FactExtractor>>,
     /// Shared with the extractors and the ledger writer.
-    pub epoch: Epoch,
+    pub chain: Chain,
     /// How it works.
     pub settings: Settings,
 }
 
-/// The lease that makes a process the reader of a partition.
-#[must_use]
-pub fn lease_name(group: &str, partition: &Partition) -> String {
-    format!("partition:{group}:{partition}")
-}
-
-/// A batch was recorded, or could not be.
+/// A batch was recorded.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct BatchRecorded {
     /// The batch.
     pub batch: BatchId,
-    /// What to acknowledge; `None` if a lease was lost and nothing was recorded.
-    pub recorded: Option<Vec<(Partition, Position)>>,
+    /// What to acknowledge.
+    pub recorded: Vec<(Partition, Position)>,
 }
 
 /// The actor.
 pub struct ConsumerGroup {
     params: Params,
     life: Lifeline,
-    tenure: Tenure,
+    assignment: Assignment,
     /// Whether any partition is held; nothing is known after a renewal that failed.
     holds: Option<bool>,
-    /// Partitions whose new entries are read.
-    live: Vec<Partition>,
-    /// Partitions whose pending entries are being finished, and up to where that has come.
-    recovering: VecDeque<(Partition, Option<Position>)>,
     in_flight: HashSet<BatchId>,
     numbering: Numbering,
     _member: Member,
     reading: bool,
+    renewing: bool,
+    /// Pauses after reads that went wrong; none, if the last one was right.
+    delays: Option<Delays>,
 }
 
 impl ConsumerGroup {
@@ -100,60 +94,68 @@ impl ConsumerGroup {
     #[must_use]
     pub fn new(params: Params, life: Lifeline) -> Self {
         Self {
-            _member: params.epoch.join(),
-            numbering: Numbering::begin(&params.epoch),
+            _member: params.chain.join(),
+            numbering: Numbering::begin(&params.chain),
+            assignment: Assignment::new(&params.settings.group, params.partitions.clone()),
             params,
             life,
-            tenure: Tenure::none(),
             holds: None,
-            live: Vec::new(),
-            recovering: VecDeque::new(),
             in_flight: HashSet::new(),
             reading: false,
+            renewing: false,
+            delays: None,
         }
     }
 
+    /// Each incarnation is a consumer of its own: what a former one's read still gets is seen to be stranded.
+    fn reader(&self) -> Reader {
+        let consumer = format!("{}.{}", self.params.keeper.holder, self.life.generation());
+        Reader { group: self.params.settings.group.clone(), consumer }
+    }
+
     fn renew_leases(&mut self, ctx: &mut Context<Self>) {
-        let keeper = self.params.keeper.clone();
-        let renewal = async move { keeper.renew().await };
-        ctx.spawn(renewal.into_actor(self).map(|renewed, group, ctx| {
+        if std::mem::replace(&mut self.renewing, true) {
+            return;
+        }
+        let (keeper, stream) = (self.params.keeper.clone(), self.params.stream.clone());
+        let (reader, live) = (self.reader(), self.assignment.live().to_vec());
+        let renewal = async move {
+            let tenure = keeper.renew().await?;
+            Ok((
+                tenure,
+                if live.is_empty() {
+                    live
+                } else {
+                    stream.stranded(&reader, &live).await.unwrap_or_default()
+                },
+            ))
+        };
+        ctx.spawn(renewal.into_actor(self).map(|renewed: Result<_, Error>, group, ctx| {
+            group.renewing = false;
             match renewed {
-                Ok(tenure) => group.accept(tenure, ctx),
+                Ok((tenure, stranded)) => group.accept(tenure, &stranded, ctx),
                 Err(error) => {
                     tracing::warn!(error = %outage::chain(&error), "partition leases could not be renewed");
                     group.life.set_condition(Condition::Degraded(outage::chain(&error)));
                     group.holds = None;
                 }
             }
-            ctx.run_later(group.params.keeper.interval(), Self::renew_leases);
         }));
     }
 
-    /// Partitions of a new tenure are recovered first; those that are no longer held are left alone.
-    fn accept(&mut self, tenure: Tenure, ctx: &mut Context<Self>) {
-        let held = |partition: &Partition, tenure: &Tenure| {
-            let name = lease_name(&self.params.settings.group, partition);
-            tenure.fences.iter().find(|fence| fence.name == name).cloned()
-        };
-        let gained: Vec<Partition> = (self.params.partitions.iter())
-            .filter(|partition| {
-                let now = held(partition, &tenure);
-                now.is_some() && now != held(partition, &self.tenure)
-            })
-            .cloned()
-            .collect();
-        let kept = |partition: &Partition| held(partition, &tenure).is_some() && !gained.contains(partition);
-        self.live.retain(kept);
-        self.recovering.retain(|(partition, _)| kept(partition));
-        if !gained.is_empty() {
-            tracing::info!(
-                group = self.params.settings.group,
-                partitions = gained.len(),
-                "partitions taken on"
-            );
+    fn accept(&mut self, tenure: Tenure, stranded: &[Partition], ctx: &mut Context<Self>) {
+        let won = self.assignment.accept(tenure);
+        if won > 0 {
+            tracing::info!(group = self.params.settings.group, partitions = won, "partitions taken on");
         }
-        self.recovering.extend(gained.into_iter().map(|partition| (partition, None)));
-        let holds = Some(!tenure.fences.is_empty());
+        if !stranded.is_empty() {
+            tracing::warn!(
+                partitions = stranded.len(),
+                "entries went to a reader that is gone: taking them over"
+            );
+            self.assignment.recover(stranded);
+        }
+        let holds = Some(self.assignment.holds_any());
         if self.holds != holds {
             self.holds = holds;
             self.life.set_condition(match holds {
@@ -161,51 +163,60 @@ impl ConsumerGroup {
                 _ => Condition::Standby("another daemon reads all partitions".into()),
             });
         }
-        self.tenure = tenure;
         self.read(ctx);
     }
 
     /// Reads the next entries if there is room for them; otherwise whatever ends the lack of room calls again.
     fn read(&mut self, ctx: &mut Context<Self>) {
         let full = self.in_flight.len() >= self.params.settings.in_flight;
-        if self.reading || full || self.life.is_stopping() || !self.tenure.is_valid() {
+        if self.reading || full || self.life.is_stopping() {
             return;
         }
-        let next = match self.recovering.front() {
-            Some((partition, after)) => Next::Pending(partition.clone(), *after),
-            None if self.live.is_empty() => return,
-            None => Next::New(self.live.clone()),
-        };
+        let Some(next) = self.assignment.next(READ_WAIT) else { return };
         self.reading = true;
         let began_in = self.numbering.epoch();
-        let entries = read(self.params.clone(), self.life.clone(), next.clone());
-        ctx.spawn(entries.into_actor(self).map(move |entries, group, ctx| match entries {
-            // What was read before the group started over is pending, and read again in its turn.
-            Ok(_) if began_in != group.numbering.epoch() => group.take_in(Next::New(vec![]), vec![], ctx),
-            Ok(entries) => group.take_in(next, entries, ctx),
-            Err(error) if error.is_outage() => group.take_in(next, vec![], ctx), // cut short by a shutdown
-            Err(error) => group.life.fail(outage::chain(&error)),
+        let entries = read(self.params.clone(), self.life.clone(), self.reader(), next.clone());
+        ctx.spawn(entries.into_actor(self).map(move |entries, group, ctx| {
+            group.reading = false;
+            match entries {
+                // What was read before the group started over is pending, and read again in its turn.
+                Ok(_) if began_in != group.numbering.epoch() => group.read(ctx),
+                Ok(entries) => group.take_in(next, entries, ctx),
+                Err(error) => group.read_failed(&next, &error, ctx),
+            }
         }));
     }
 
-    fn take_in(&mut self, source: Next, mut entries: Vec<Delivered>, ctx: &mut Context<Self>) {
-        self.reading = false;
-        self.life.progress();
-        match source {
-            Next::New(_) => entries.retain(|entry| self.live.contains(&entry.partition)),
-            Next::Pending(partition, after)
-                if self.recovering.front() == Some(&(partition.clone(), after)) =>
-            {
-                if let Some(last) = entries.last() {
-                    self.recovering[0].1 = Some(last.position);
-                } else {
-                    self.recovering.pop_front();
-                    self.live.push(partition);
-                }
-            }
-            // The partition was lost while it was read; if it has been won again, it is read from its beginning.
-            Next::Pending(..) => entries.clear(),
+    /// Nobody knows what the server has handed out: what is pending comes first, after a pause.
+    fn read_failed(&mut self, next: &Next, error: &Error, ctx: &mut Context<Self>) {
+        if self.life.is_stopping() {
+            return self.finish_if_drained(ctx);
         }
+        if let Next::New(partitions, _) = next {
+            self.assignment.recover(partitions);
+        }
+        let reason = outage::chain(error);
+        let policy = &self.params.settings.outage;
+        if self.delays.is_none() {
+            tracing::warn!(actor = self.life.path(), error = %reason, "degraded, trying again until it is back");
+        }
+        let delay = self.delays.get_or_insert_with(|| Delays::new(policy)).next_delay();
+        self.life.set_condition(Condition::Degraded(reason));
+        self.reading = true; // until the pause is over
+        ctx.run_later(delay, |group, ctx| {
+            group.reading = false;
+            group.finish_if_drained(ctx);
+            group.read(ctx);
+        });
+    }
+
+    fn take_in(&mut self, next: Next, mut entries: Vec<Delivered>, ctx: &mut Context<Self>) {
+        self.life.progress();
+        if matches!(next, Next::New(..)) && self.delays.take().is_some() {
+            tracing::info!(actor = self.life.path(), "recovered");
+            self.life.set_condition(Condition::Healthy);
+        }
+        self.assignment.took(next, &mut entries);
         if entries.is_empty() {
             self.finish_if_drained(ctx);
             return self.read(ctx);
@@ -239,36 +250,35 @@ impl ConsumerGroup {
         for (worker, entries) in parts {
             let batch = self.numbering.next_batch();
             self.in_flight.insert(batch);
-            let fences = self.fences_of(&entries);
+            let fences = self.assignment.fences_of(&entries);
             batches.push((self.params.extractors[worker].clone(), ExtractBatch { batch, fences, entries }));
         }
         self.life.set_in_flight(self.in_flight.len());
         batches
     }
 
-    fn fences_of(&self, entries: &[Delivered]) -> Vec<Fence> {
-        let mut partitions: Vec<&Partition> = entries.iter().map(|entry| &entry.partition).collect();
-        partitions.sort_unstable();
-        partitions.dedup();
-        let names = partitions.iter().map(|partition| lease_name(&self.params.settings.group, partition));
-        let fence = |name: String| self.tenure.fences.iter().find(|fence| fence.name == name).cloned();
-        // A lease that was lost meanwhile leaves a token that no lease ever has: the record is fenced off.
-        names.map(|name| fence(name.clone()).unwrap_or(Fence { name, token: 0 })).collect()
-    }
-
-    /// Nothing that is under way counts any more: all partitions are read again from what is pending.
-    fn start_over(&mut self, ctx: &mut Context<Self>) {
-        tracing::warn!(group = self.params.settings.group, "a lease was lost: reading again what is pending");
-        self.numbering = Numbering::begin(&self.params.epoch);
-        self.in_flight.clear();
-        self.life.set_in_flight(0);
-        let held = self.live.drain(..).chain(self.recovering.drain(..).map(|(partition, _)| partition));
-        self.recovering = held.map(|partition| (partition, None)).collect();
-        self.finish_if_drained(ctx);
-        self.read(ctx);
+    /// Waits until what is under way has become void and the chain is whole; then all that is held is read again.
+    fn watch_chain(&mut self, ctx: &mut Context<Self>) {
+        let broken_and_mended = self.numbering.broken_and_mended();
+        ctx.spawn(broken_and_mended.into_actor(self).map(|(), group, ctx| {
+            if group.life.is_stopping() {
+                return;
+            }
+            tracing::warn!(
+                group = group.params.settings.group,
+                "batches became void: reading again what is pending"
+            );
+            group.numbering = Numbering::begin(&group.params.chain);
+            group.in_flight.clear();
+            group.life.set_in_flight(0);
+            group.assignment.forget();
+            group.watch_chain(ctx);
+            group.renew_leases(ctx);
+        }));
     }
 
     fn drain(&mut self, ctx: &mut Context<Self>) {
+        self.params.chain.drain();
         // If the writer or an extractor is gone, what it had in hand never comes back; its entries are pending.
         let voided = self.numbering.voided();
         ctx.spawn(voided.into_actor(self).map(|(), group, ctx| {
@@ -299,7 +309,12 @@ impl Actor for ConsumerGroup {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.life.on_stop(ctx, Self::drain);
-        self.renew_leases(ctx);
+        self.watch_chain(ctx);
+        let prepared = prepare(self.params.clone(), self.life.clone());
+        ctx.spawn(prepared.into_actor(self).map(|_, group, ctx| {
+            group.renew_leases(ctx);
+            ctx.run_interval(group.params.keeper.interval(), Self::renew_leases);
+        }));
         self.life.ready();
     }
 }
@@ -309,12 +324,6 @@ impl Handler<BatchRecorded> for ConsumerGroup {
 
     fn handle(&mut self, message: BatchRecorded, ctx: &mut Self::Context) {
         let BatchRecorded { batch, recorded } = message;
-        let Some(recorded) = recorded else {
-            if self.in_flight.contains(&batch) {
-                self.start_over(ctx);
-            }
-            return;
-        };
         let acknowledgement = acknowledge(self.params.clone(), self.life.clone(), recorded);
         ctx.spawn(acknowledgement.into_actor(self).map(move |acknowledged, group, ctx| {
             if let Err(error) = acknowledged {
@@ -329,30 +338,25 @@ impl Handler<BatchRecorded> for ConsumerGroup {
     }
 }
 
-#[derive(Debug, Clone)]
-enum Next {
-    Pending(Partition, Option<Position>),
-    New(Vec<Partition>),
+/// Makes the group known to all its partitions, held or not, so that none is trimmed before it was read.
+async fn prepare(params: Params, life: Lifeline) -> Result<(), Error> {
+    let Params { stream, partitions, settings, .. } = &params;
+    outage::ride_out(&life, &settings.outage, || stream.ensure_group(&settings.group, partitions)).await
 }
 
-async fn read(params: Params, life: Lifeline, next: Next) -> Result<Vec<Delivered>, Error> {
-    let Params { stream, keeper, settings, .. } = &params;
-    let reader = Reader { group: settings.group.clone(), consumer: keeper.holder.clone() };
-    let attempt = || async {
-        match &next {
-            Next::Pending(partition, after) => {
-                if after.is_none() {
-                    stream.ensure_group(&reader.group, std::slice::from_ref(partition)).await?;
-                }
-                stream.take_over_pending(&reader, partition, *after, settings.batch_size).await
-            }
-            Next::New(partitions) => {
-                let share = (settings.batch_size / partitions.len().max(1)).max(LEAST_SHARE);
-                stream.read_new(&reader, partitions, share, READ_WAIT).await
-            }
+/// Taking over may be tried again and again; reading new entries may not, for nobody knows what a failed read got.
+async fn read(params: Params, life: Lifeline, reader: Reader, next: Next) -> Result<Vec<Delivered>, Error> {
+    let Params { stream, settings, .. } = &params;
+    match &next {
+        Next::Pending(partition, after) => {
+            let take_over = || stream.take_over_pending(&reader, partition, *after, settings.batch_size);
+            outage::ride_out(&life, &settings.outage, take_over).await
         }
-    };
-    outage::ride_out(&life, &settings.outage, attempt).await
+        Next::New(partitions, wait) => {
+            let share = (settings.batch_size / partitions.len().max(1)).max(LEAST_SHARE);
+            stream.read_new(&reader, partitions, share, *wait).await
+        }
+    }
 }
 
 async fn acknowledge(

@@ -168,6 +168,21 @@ impl DeadLetter {
         }
     }
 
+    /// Leaves out everything that a store might refuse; says whether there was anything.
+    pub fn leave_out_all_but_payload(&mut self) -> bool {
+        let plain = Self {
+            event_id: String::new(),
+            key: None,
+            event_type: None,
+            headers: serde_json::Value::Object(serde_json::Map::new()),
+            occurred_at: None,
+            ..self.clone()
+        };
+        let changed = plain != *self;
+        *self = plain;
+        changed
+    }
+
     /// The same for equal causes: a hash of stage, kind and the error without its numbers and quoted values.
     #[must_use]
     pub fn fingerprint(&self) -> String {

@@ -14,7 +14,7 @@ use factline_supervision::{BackoffPolicy, Delays, Lifeline, Ref};
 use futures_util::FutureExt;
 
 use crate::{
-    batch::{BatchId, Epoch, Member},
+    batch::{BatchId, Chain, Member},
     chat,
     dead_letter::{Cause, DeadLetter, ErrorKind, Stage},
     event::Event,
@@ -38,7 +38,7 @@ pub struct Params {
     /// Pauses between those attempts.
     pub retry: BackoffPolicy,
     /// Shared with the consumer group and the ledger writer.
-    pub epoch: Epoch,
+    pub chain: Chain,
 }
 
 /// Entries to extract facts from.
@@ -66,7 +66,7 @@ impl FactExtractor {
     /// An extractor with nothing to do.
     #[must_use]
     pub fn new(params: Params, life: Lifeline) -> Self {
-        Self { _member: params.epoch.join(), params, life, queue: VecDeque::new(), busy: false }
+        Self { _member: params.chain.join(), params, life, queue: VecDeque::new(), busy: false }
     }
 
     fn extract_next(&mut self, ctx: &mut Context<Self>) {
@@ -102,7 +102,7 @@ impl Handler<ExtractBatch> for FactExtractor {
     type Result = ();
 
     fn handle(&mut self, batch: ExtractBatch, ctx: &mut Self::Context) {
-        if self.params.epoch.is_current(batch.batch) {
+        if self.params.chain.is_current(batch.batch) {
             self.queue.push_back(batch);
             self.extract_next(ctx);
         }
@@ -247,7 +247,7 @@ mod tests {
             writer: mailbox(1).0,
             max_attempts: 3,
             retry: BackoffPolicy { initial: Duration::ZERO, ..BackoffPolicy::default() },
-            epoch: Epoch::default(),
+            chain: Chain::of(1),
         };
         (params, extractor)
     }

@@ -76,10 +76,17 @@ impl Tenure {
         Self { fences: Vec::new(), valid_until: Instant::now() }
     }
 
-    /// Whether the leases cannot have expired yet.
+    /// Holding these for this time from now on, at least.
     #[must_use]
-    pub fn is_valid(&self) -> bool {
-        !self.fences.is_empty() && Instant::now() < self.valid_until
+    pub fn for_at_least(fences: Vec<Fence>, time: Duration) -> Self {
+        Self { fences, valid_until: Instant::now() + time }
+    }
+
+    /// For how long the leases cannot have expired; zero if nothing is held.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        let held = !self.fences.is_empty();
+        if held { self.valid_until.saturating_duration_since(Instant::now()) } else { Duration::ZERO }
     }
 }
 

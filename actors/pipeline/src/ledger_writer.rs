@@ -13,12 +13,12 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use factline_supervision::{BackoffPolicy, Lifeline, Ref};
 
 use crate::{
-    batch::{BatchId, Epoch, Member},
+    batch::{BatchId, Chain, Member},
     consumer_group::{BatchRecorded, ConsumerGroup},
     dead_letter::{Cause, DeadLetter, ErrorKind, Stage},
     lease::Fence,
     ledger::{Ledger, Outcome, Recording},
-    outage::{self, Error},
+    outage::{self, Error, Patience},
 };
 
 /// What the writer works with.
@@ -35,7 +35,7 @@ pub struct Params {
     /// Pauses during an outage.
     pub outage: BackoffPolicy,
     /// Shared with the consumer group and the extractors.
-    pub epoch: Epoch,
+    pub chain: Chain,
 }
 
 /// Events to record.
@@ -63,7 +63,7 @@ impl LedgerWriter {
     /// A writer with nothing to do.
     #[must_use]
     pub fn new(params: Params, life: Lifeline) -> Self {
-        Self { _member: params.epoch.join(), params, life, queue: VecDeque::new(), busy: false }
+        Self { _member: params.chain.join(), params, life, queue: VecDeque::new(), busy: false }
     }
 
     fn record_next(&mut self, ctx: &mut Context<Self>) {
@@ -83,9 +83,18 @@ impl LedgerWriter {
         ctx.spawn(work.into_actor(self).map(|recorded, writer, ctx| {
             writer.busy = false;
             writer.life.progress();
-            if let Err(error) = recorded {
-                writer.queue.clear(); // a shutdown during an outage: all entries are pending
-                tracing::warn!(error = %outage::chain(&error), "batches left unrecorded in the stream");
+            match recorded {
+                Ok(()) => {}
+                Err(error @ Error::Fenced { .. }) => {
+                    writer.params.chain.void();
+                    tracing::warn!(error = %outage::chain(&error), "batch left to the partition's new holder");
+                }
+                Err(error) if error.is_outage() => {
+                    // A shutdown during an outage: all entries are pending.
+                    writer.params.chain.void();
+                    tracing::warn!(error = %outage::chain(&error), "batches left unrecorded in the stream");
+                }
+                Err(error) => writer.life.fail(outage::chain(&error)),
             }
             writer.record_next(ctx);
         }));
@@ -94,7 +103,7 @@ impl LedgerWriter {
     /// As many of the waiting batches as fit into one transaction; always the first one.
     fn next_batches(&mut self) -> Vec<RecordBatch> {
         // A batch before them may have been void: they would overtake what it held.
-        self.queue.retain(|batch| self.params.epoch.is_current(batch.batch));
+        self.queue.retain(|batch| self.params.chain.is_current(batch.batch));
         let mut batches: Vec<RecordBatch> = Vec::new();
         let mut size = 0;
         while let Some(batch) = self.queue.front() {
@@ -121,7 +130,7 @@ impl Handler<RecordBatch> for LedgerWriter {
     type Result = ();
 
     fn handle(&mut self, batch: RecordBatch, ctx: &mut Self::Context) {
-        if self.params.epoch.is_current(batch.batch) {
+        if self.params.chain.is_current(batch.batch) {
             self.queue.push_back(batch);
             self.record_next(ctx);
         }
@@ -135,23 +144,13 @@ async fn record_and_report(params: Params, life: Lifeline, batches: Vec<RecordBa
     for batch in batches {
         let entries = batch.recordings.iter().map(|one| &one.entry);
         let positions = entries.map(|entry| (entry.partition.clone(), entry.position)).collect();
-        reports.push(BatchRecorded { batch: batch.batch, recorded: Some(positions) });
+        reports.push(BatchRecorded { batch: batch.batch, recorded: positions });
         fences.extend(batch.fences);
         recordings.extend(batch.recordings);
     }
     fences.sort_unstable_by(|a, b| (&a.name, a.token).cmp(&(&b.name, b.token)));
     fences.dedup();
-    match record(&params, &life, &fences, recordings).await {
-        Ok(()) => {}
-        Err(error @ Error::Fenced { .. }) => {
-            tracing::warn!(error = %outage::chain(&error), "batch left to the partition's new holder");
-            params.epoch.begin();
-            for report in &mut reports {
-                report.recorded = None;
-            }
-        }
-        Err(error) => return Err(error),
-    }
+    record(&params, &life, &fences, recordings).await?;
     for report in reports {
         if params.consumer.deliver(report).await.is_err() {
             tracing::debug!("no consumer group to report to: its successor finds the entries pending");
@@ -170,7 +169,7 @@ async fn record(
     let mut ranges: Vec<_> = std::iter::once(0..recordings.len()).collect();
     while let Some(range) = ranges.pop() {
         let attempt = || params.ledger.record(&params.group, fences, &recordings[range.clone()]);
-        match outage::ride_out(life, &params.outage, attempt).await {
+        match outage::ride_out(Patience::within(life, &params.chain), &params.outage, attempt).await {
             Ok(recorded) => tracing::debug!(
                 group = params.group,
                 new = recorded.new,
@@ -183,8 +182,7 @@ async fn record(
                 ranges.push(middle..range.end);
                 ranges.push(range.start..middle); // taken first: order holds
             }
-            Err(error @ Error::Data { .. }) => {
-                set_aside(&mut recordings[range.start], &error)?;
+            Err(error @ Error::Data { .. }) if set_aside(&mut recordings[range.start], &error) => {
                 ranges.push(range);
             }
             Err(error) => return Err(error),
@@ -193,15 +191,18 @@ async fn record(
     Ok(())
 }
 
-/// Turns a recording that the store refuses into a dead letter, which keeps the event as it came.
-fn set_aside(recording: &mut Recording, error: &Error) -> Result<(), Error> {
+/// Turns a recording that the store refuses into a dead letter, which keeps the event as it came; one that is a dead
+/// letter already into one that has no more than its payload. Says whether there was anything left to leave out.
+fn set_aside(recording: &mut Recording, error: &Error) -> bool {
     let error = outage::chain(error);
     tracing::warn!(event_id = %recording.event_id, error, "event set aside");
-    if matches!(recording.outcome, Outcome::DeadLettered(_)) {
-        // A store that refuses even this is broken, or we are: keep trying, keep the event, tell the operator.
-        return Err(Error::Unavailable { service: "the ledger", source: error.into() });
-    }
     let cause = Cause { stage: Stage::Record, kind: ErrorKind::Refused, error, attempts: 1 };
-    recording.outcome = Outcome::DeadLettered(Box::new(DeadLetter::of_entry(&recording.entry, cause)));
-    Ok(())
+    match &mut recording.outcome {
+        Outcome::Processed(_) => {
+            let letter = DeadLetter::of_entry(&recording.entry, cause);
+            recording.outcome = Outcome::DeadLettered(Box::new(letter));
+            true
+        }
+        Outcome::DeadLettered(letter) => letter.leave_out_all_but_payload(),
+    }
 }

@@ -9,7 +9,7 @@
 //! - the ports: [`outbox`], [`stream`], [`extractor`], [`ledger`], [`lease`], and how all of them fail, [`outage`];
 //! - what a batch changes in what is known: [`merge`] for facts, [`conversation`];
 //! - the actors, in the order in which an event meets them: [`outbox_poller`], [`stream_publisher`],
-//!   [`consumer_group`], [`fact_extractor`], [`ledger_writer`]; [`batch`] keeps what moves between them in order;
+//!   [`consumer_group`] with its [`assignment`], [`fact_extractor`], [`ledger_writer`]; [`batch`] keeps what moves between them in order;
 //!   the [`janitor`] works beside them;
 //! - the [`tree`] that holds them.
 
@@ -46,6 +46,8 @@ pub mod batch;
 pub mod outbox_poller;
 
 pub mod stream_publisher;
+
+pub mod assignment;
 
 pub mod consumer_group;
 

@@ -7,6 +7,8 @@ use std::{future::Future, time::Duration};
 
 use factline_supervision::{BackoffPolicy, Condition, Delays, Lifeline};
 
+use crate::batch::Chain;
+
 /// Why a port could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -56,23 +58,62 @@ pub fn default_policy() -> BackoffPolicy {
     }
 }
 
+/// For how long an outage is waited out.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience<'a> {
+    life: &'a Lifeline,
+    chain: Option<&'a Chain>,
+}
+
+impl<'a> From<&'a Lifeline> for Patience<'a> {
+    /// Until the actor is asked to stop.
+    fn from(life: &'a Lifeline) -> Self {
+        Self { life, chain: None }
+    }
+}
+
+impl<'a> Patience<'a> {
+    /// Until the actor is asked to stop, or the head of its chain is, which waits for it.
+    #[must_use]
+    pub fn within(life: &'a Lifeline, chain: &'a Chain) -> Self {
+        Self { life, chain: Some(chain) }
+    }
+
+    fn is_over(&self) -> bool {
+        self.life.is_stopping() || self.chain.is_some_and(Chain::is_draining)
+    }
+
+    /// Resolves when it is over.
+    pub async fn over(&self) {
+        match self.chain {
+            None => self.life.stopping().await,
+            Some(chain) => tokio::select! {
+                () = self.life.stopping() => {}
+                () = chain.draining() => {}
+            },
+        }
+    }
+}
+
 /// Repeats `operation` until it gives something else than an outage.
 ///
-/// Meanwhile the actor counts as degraded, which is no stall. When the actor is asked to stop, the outage is
-/// returned instead: what was not done is still pending where it came from.
-pub async fn ride_out<T, F>(
-    life: &Lifeline,
+/// Meanwhile the actor counts as degraded, which is no stall. When patience is over, the outage is returned
+/// instead: what was not done is still pending where it came from.
+pub async fn ride_out<'a, T, F>(
+    patience: impl Into<Patience<'a>>,
     policy: &BackoffPolicy,
     mut operation: impl FnMut() -> F,
 ) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
+    let patience = patience.into();
+    let life = patience.life;
     let mut delays = Delays::new(policy);
     let mut degraded = false;
     loop {
         let error = match operation().await {
-            Err(error) if error.is_outage() && !life.is_stopping() => error,
+            Err(error) if error.is_outage() && !patience.is_over() => error,
             settled => {
                 if degraded {
                     tracing::info!(actor = life.path(), "recovered");
@@ -89,7 +130,7 @@ where
         life.set_condition(Condition::Degraded(reason));
         tokio::select! {
             () = tokio::time::sleep(delays.next_delay()) => {}
-            () = life.stopping() => return Err(error),
+            () = patience.over() => return Err(error),
         }
     }
 }

@@ -16,7 +16,7 @@ use factline_supervision::{BackoffPolicy, Condition, Lifeline, Ref};
 use tokio::time::Instant;
 
 use crate::{
-    batch::{BatchId, Epoch, Member, Numbering},
+    batch::{BatchId, Chain, Member, Numbering},
     dead_letter::{Cause, DeadLetter, ErrorKind, Stage},
     event::Event,
     lease::{Keeper, Tenure},
@@ -28,6 +28,9 @@ use crate::{
 
 /// How long a row of a transaction that committed late can stay unseen while newer rows keep coming.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
+
+/// Payload that a batch should not exceed by much: with larger ones, the next batches have fewer rows.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// How the poller works.
 #[derive(Debug, Clone)]
@@ -56,7 +59,7 @@ pub struct Params {
     /// Where batches go.
     pub publisher: Ref<StreamPublisher>,
     /// Shared with the publisher.
-    pub epoch: Epoch,
+    pub chain: Chain,
     /// How it works.
     pub settings: Settings,
 }
@@ -94,6 +97,8 @@ pub struct OutboxPoller {
     _member: Member,
     cursor: Option<i64>,
     last_sweep: Instant,
+    sweep_next: bool,
+    limit: usize,
     pause: Duration,
     busy: bool,
 }
@@ -104,8 +109,10 @@ impl OutboxPoller {
     pub fn new(params: Params, life: Lifeline) -> Self {
         Self {
             pause: params.settings.poll_min,
-            _member: params.epoch.join(),
-            numbering: Numbering::begin(&params.epoch),
+            limit: params.settings.batch_size,
+            sweep_next: true,
+            _member: params.chain.join(),
+            numbering: Numbering::begin(&params.chain),
             params,
             life,
             tenure: Tenure::none(),
@@ -139,7 +146,7 @@ impl OutboxPoller {
             self.holds = holds;
             if let Some(lease) = tenure.fences.first() {
                 tracing::info!(token = lease.token, "this relay is active");
-                self.cursor = None;
+                self.sweep_next = true;
                 self.life.set_condition(Condition::Healthy);
             } else {
                 self.life.set_condition(Condition::Standby("another relay is active".into()));
@@ -153,19 +160,25 @@ impl OutboxPoller {
         if self.busy || self.life.is_stopping() || self.in_flight.len() >= self.params.settings.in_flight {
             return;
         }
-        if !self.tenure.is_valid() {
+        if self.tenure.remaining().is_zero() {
             return self.poll_after(self.params.settings.poll_max, ctx);
         }
         self.busy = true;
-        let sweep = self.cursor.is_none() || self.last_sweep.elapsed() >= SWEEP_EVERY;
+        let sweep = self.cursor.is_none() || self.sweep_next || self.last_sweep.elapsed() >= SWEEP_EVERY;
         let in_flight = if sweep { self.in_flight.values().flatten().cloned().collect() } else { Vec::new() };
         let after = if sweep { None } else { self.cursor };
-        let claim = claim(self.params.clone(), self.life.clone(), after, in_flight);
+        let claim = claim(self.params.clone(), self.life.clone(), after, in_flight, self.limit);
         ctx.spawn(claim.into_actor(self).map(move |rows, poller, ctx| {
             if sweep {
                 poller.last_sweep = Instant::now();
+                poller.sweep_next = false;
             }
-            poller.claimed(rows, sweep, ctx);
+            match rows {
+                Ok(rows) => poller.claimed(rows, sweep, ctx),
+                // An outage that a shutdown cut short: the rows stay pending.
+                Err(error) if error.is_outage() => poller.finish_if_drained(ctx),
+                Err(error) => poller.life.fail(outage::chain(&error)),
+            }
         }));
     }
 
@@ -178,18 +191,21 @@ impl OutboxPoller {
         });
     }
 
-    fn claimed(&mut self, rows: Result<Vec<Row>, Error>, sweep: bool, ctx: &mut Context<Self>) {
-        let rows = rows.unwrap_or_default(); // an outage that a shutdown cut short: the rows stay pending
+    fn claimed(&mut self, rows: Vec<Row>, sweep: bool, ctx: &mut Context<Self>) {
+        if self.life.is_stopping() {
+            return self.finish_if_drained(ctx);
+        }
+        let settings = &self.params.settings;
         if rows.is_empty() {
-            let settings = &self.params.settings;
             // Nothing behind the cursor does not mean nothing at all: sweep before resting.
             let pause = if sweep { self.pause } else { settings.poll_min };
             self.pause = (self.pause * 2).min(settings.poll_max);
-            self.cursor = if sweep { self.cursor } else { None };
+            self.sweep_next = !sweep;
             return self.poll_after(pause, ctx);
         }
-        let full = rows.len() >= self.params.settings.batch_size;
-        self.pause = self.params.settings.poll_min;
+        let full = rows.len() >= self.limit;
+        self.pause = settings.poll_min;
+        self.limit = next_limit(&rows, self.limit, settings.batch_size);
         let batch = self.batch_of(rows);
         let (publisher, pause) = (self.params.publisher.clone(), self.pause);
         let delivery = async move { publisher.deliver(batch).await };
@@ -234,7 +250,24 @@ impl OutboxPoller {
         self.poll(ctx);
     }
 
+    /// Waits until what is under way has become void and the chain is whole; then all pending rows are claimed again.
+    fn watch_chain(&mut self, ctx: &mut Context<Self>) {
+        let broken_and_mended = self.numbering.broken_and_mended();
+        ctx.spawn(broken_and_mended.into_actor(self).map(|(), poller, ctx| {
+            if poller.life.is_stopping() {
+                return;
+            }
+            poller.numbering = Numbering::begin(&poller.params.chain);
+            poller.in_flight.clear();
+            poller.life.set_in_flight(0);
+            poller.cursor = None;
+            poller.watch_chain(ctx);
+            poller.poll(ctx);
+        }));
+    }
+
     fn drain(&mut self, ctx: &mut Context<Self>) {
+        self.params.chain.drain();
         // If the publisher is gone, what it had in hand never comes back; its rows are pending.
         let voided = self.numbering.voided();
         ctx.spawn(voided.into_actor(self).map(|(), poller, ctx| {
@@ -264,6 +297,7 @@ impl Actor for OutboxPoller {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.life.on_stop(ctx, Self::drain);
+        self.watch_chain(ctx);
         self.renew_lease(ctx);
         self.poll(ctx);
         self.life.ready();
@@ -285,9 +319,17 @@ async fn claim(
     life: Lifeline,
     after: Option<i64>,
     in_flight: Vec<RowId>,
+    limit: usize,
 ) -> Result<Vec<Row>, Error> {
-    let claim = Claim { after, in_flight: &in_flight, limit: params.settings.batch_size };
+    let claim = Claim { after, in_flight: &in_flight, limit };
     outage::ride_out(&life, &params.settings.outage, || params.outbox.claim_pending(claim)).await
+}
+
+/// How many rows to claim next, so that large payloads do not fill the memory.
+fn next_limit(rows: &[Row], limit: usize, batch_size: usize) -> usize {
+    let bytes: usize =
+        rows.iter().filter_map(|row| row.event.as_ref().ok()).map(|event| event.data.len()).sum();
+    if bytes > BATCH_BYTES { (rows.len() * BATCH_BYTES / bytes).max(1) } else { (limit * 2).min(batch_size) }
 }
 
 /// Marks what the stream has; sets aside what it will never have, the dead letter before the row's mark.

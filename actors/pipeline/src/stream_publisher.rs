@@ -7,16 +7,16 @@
 //! the stream is back; a stream at its cap is waited for. A crash loses the batch in hand, whose rows are still
 //! pending in the outbox.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use factline_supervision::{BackoffPolicy, Condition, Lifeline, Ref};
 
 use crate::{
-    batch::{BatchId, Epoch, Member},
+    batch::{BatchId, Chain, Member},
     dead_letter::{Cause, DeadLetter, ErrorKind, Stage},
     event::Event,
-    outage::{self, Error},
+    outage::{self, Error, Patience},
     outbox::RowId,
     outbox_poller::{BatchPublished, OutboxPoller, Refused},
     stream::{AtCap, EventStream},
@@ -24,6 +24,9 @@ use crate::{
 
 /// How often a stream at its cap is looked at.
 const CAP_POLL: Duration = Duration::from_millis(100);
+
+/// Payload in one append at most, unless a single event has more: the stream answers nobody else meanwhile.
+const PORTION_BYTES: usize = 8 << 20;
 
 /// What the publisher works with.
 #[derive(Clone)]
@@ -33,7 +36,7 @@ pub struct Params {
     /// Who wants to know.
     pub poller: Ref<OutboxPoller>,
     /// Shared with the poller.
-    pub epoch: Epoch,
+    pub chain: Chain,
     /// Pauses during an outage.
     pub outage: BackoffPolicy,
 }
@@ -63,7 +66,7 @@ impl StreamPublisher {
     /// A publisher with nothing to do.
     #[must_use]
     pub fn new(params: Params, life: Lifeline) -> Self {
-        Self { _member: params.epoch.join(), params, life, queue: VecDeque::new(), busy: false }
+        Self { _member: params.chain.join(), params, life, queue: VecDeque::new(), busy: false }
     }
 
     fn publish_next(&mut self, ctx: &mut Context<Self>) {
@@ -71,6 +74,8 @@ impl StreamPublisher {
         if self.busy {
             return;
         }
+        // A batch before them may have become void: they would overtake what it held.
+        self.queue.retain(|batch| self.params.chain.is_current(batch.batch));
         let Some(batch) = self.queue.pop_front() else {
             if self.life.is_stopping() {
                 ctx.stop();
@@ -83,7 +88,8 @@ impl StreamPublisher {
             publisher.busy = false;
             publisher.life.progress();
             if let Err(error) = published {
-                publisher.queue.clear(); // a shutdown during an outage: all rows are still pending
+                // A shutdown during an outage: all rows are still pending.
+                publisher.params.chain.void();
                 tracing::warn!(error = %outage::chain(&error), "batches left unpublished in the outbox");
             }
             publisher.publish_next(ctx);
@@ -104,7 +110,7 @@ impl Handler<PublishBatch> for StreamPublisher {
     type Result = ();
 
     fn handle(&mut self, batch: PublishBatch, ctx: &mut Self::Context) {
-        if self.params.epoch.is_current(batch.batch) {
+        if self.params.chain.is_current(batch.batch) {
             self.queue.push_back(batch);
             self.publish_next(ctx);
         }
@@ -141,13 +147,13 @@ async fn publish(
     events: &[Event],
 ) -> Result<Published, Error> {
     let mut published = Published::default();
-    let mut ranges: Vec<_> = std::iter::once(0..events.len()).collect();
+    let mut ranges = portions(events);
     while let Some(range) = ranges.pop() {
         if range.is_empty() {
             continue;
         }
         let append = || params.stream.append(&events[range.clone()]);
-        match outage::ride_out(life, &params.outage, append).await {
+        match outage::ride_out(Patience::within(life, &params.chain), &params.outage, append).await {
             Ok(at_cap) => {
                 published.rows.extend_from_slice(&rows[range]);
                 published.at_cap = at_cap.or(published.at_cap);
@@ -167,6 +173,22 @@ async fn publish(
     Ok(published)
 }
 
+/// The events in portions of [`PORTION_BYTES`], the last of which is to be taken first.
+fn portions(events: &[Event]) -> Vec<Range<usize>> {
+    let mut portions = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (index, event) in events.iter().enumerate() {
+        bytes += event.data.len();
+        if bytes > PORTION_BYTES && index > start {
+            portions.push(start..index);
+            (start, bytes) = (index, event.data.len());
+        }
+    }
+    portions.push(start..events.len());
+    portions.reverse();
+    portions
+}
+
 fn refusal(row: RowId, event: &Event, error: &Error) -> Refused {
     let (stage, kind) = (Stage::Relay, ErrorKind::Refused);
     let cause = Cause { stage, kind, error: outage::chain(error), attempts: 1 };
@@ -177,6 +199,7 @@ fn refusal(row: RowId, event: &Event, error: &Error) -> Refused {
 
 /// Rests while the stream holds as much as it may: the pressure travels back until the outbox holds the rows.
 async fn wait_below_cap(params: &Params, life: &Lifeline, full: AtCap) -> Result<(), Error> {
+    let patience = Patience::within(life, &params.chain);
     let mut full = Some(full);
     while let Some(AtCap { partition, length }) = full {
         let reason =
@@ -185,11 +208,43 @@ async fn wait_below_cap(params: &Params, life: &Lifeline, full: AtCap) -> Result
         life.progress();
         tokio::select! {
             () = tokio::time::sleep(CAP_POLL) => {}
-            () = life.stopping() => return Ok(()),
+            () = patience.over() => return Ok(()),
         }
         let look = || params.stream.at_cap(&partition);
-        full = outage::ride_out(life, &params.outage, look).await?;
+        full = outage::ride_out(patience, &params.outage, look).await?;
     }
     life.set_condition(Condition::Healthy);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn event(bytes: usize) -> Event {
+        Event {
+            id: Uuid::now_v7(),
+            source: "test".into(),
+            event_type: "t".into(),
+            topic: "chat".into(),
+            key: "c".into(),
+            occurred_at: Utc::now(),
+            sequence: None,
+            trace: None,
+            data: "x".repeat(bytes),
+        }
+    }
+
+    #[test]
+    fn large_batches_are_appended_in_portions_in_order() {
+        let half = PORTION_BYTES / 2;
+        let events: Vec<Event> = [half, half, 1, 2 * PORTION_BYTES, 1].into_iter().map(event).collect();
+        let mut taken = portions(&events);
+        taken.reverse();
+        assert_eq!(taken, [0..2, 2..3, 3..4, 4..5]);
+        assert_eq!(portions(&events[..1]).len(), 1);
+    }
 }

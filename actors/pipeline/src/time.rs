@@ -3,7 +3,7 @@
 //! A JavaScript producer writes `Date.now() / 1000`, a Python one `time.time()`, a careful one RFC 3339. All of
 //! them are times; refusing one of them once took a whole pipeline down.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ pub enum Error {
 pub fn parse(text: &str) -> Result<DateTime<Utc>, Error> {
     let text = text.trim();
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return Ok(time.to_utc());
+        return storable(time.to_utc(), text);
     }
     match text.parse::<f64>() {
         Ok(number) => from_number(number),
@@ -43,7 +43,14 @@ pub fn from_number(number: f64) -> Result<DateTime<Utc>, Error> {
         return Err(Error::OutOfRange(number.to_string()));
     }
     #[expect(clippy::cast_possible_truncation, reason = "checked to lie within i64 just above")]
-    DateTime::from_timestamp_micros(microseconds as i64).ok_or_else(|| Error::OutOfRange(number.to_string()))
+    let time = DateTime::from_timestamp_micros(microseconds as i64);
+    storable(time.ok_or_else(|| Error::OutOfRange(number.to_string()))?, &number.to_string())
+}
+
+/// Years that every store can hold, and that RFC 3339 can write.
+fn storable(time: DateTime<Utc>, text: &str) -> Result<DateTime<Utc>, Error> {
+    let storable = (1..=9999).contains(&time.year());
+    storable.then_some(time).ok_or_else(|| Error::OutOfRange(text.chars().take(64).collect()))
 }
 
 /// For `#[serde(deserialize_with)]`: a time in any accepted form, or nothing.
@@ -81,5 +88,8 @@ mod tests {
         assert!(matches!(parse("yesterday"), Err(Error::NotATime(_))));
         assert!(matches!(parse("1e300"), Err(Error::OutOfRange(_))));
         assert!(matches!(parse("NaN"), Err(Error::OutOfRange(_))));
+        for text in ["-300000000000000", "253402300800000", "0000-01-01T00:00:00Z"] {
+            assert!(matches!(parse(text), Err(Error::OutOfRange(_))), "{text}");
+        }
     }
 }

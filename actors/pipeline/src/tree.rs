@@ -10,7 +10,7 @@ use factline_supervision::{
 };
 
 use crate::{
-    batch::Epoch,
+    batch::Chain,
     consumer_group::{self, ConsumerGroup},
     extractor::Extractor,
     fact_extractor::{self, FactExtractor},
@@ -60,19 +60,19 @@ pub fn relay(relay: Relay, tuning: &dyn Tuning) -> SupervisorSpec {
         ("root/relay/stream_publisher".to_owned(), "root/relay/outbox_poller".to_owned());
     let (publisher, publisher_mailbox) = mailbox::<StreamPublisher>(capacity(&publisher_path));
     let (poller, poller_mailbox) = mailbox::<OutboxPoller>(capacity(&poller_path));
-    let epoch = Epoch::default();
+    let chain = Chain::of(2);
     let publisher_params = stream_publisher::Params {
         stream: relay.stream,
         poller,
         outage: relay.settings.outage.clone(),
-        epoch: epoch.clone(),
+        chain: chain.clone(),
     };
     let poller_params = outbox_poller::Params {
         outbox: relay.outbox,
         ledger: relay.ledger,
         keeper: relay.keeper,
         publisher,
-        epoch,
+        chain,
         settings: relay.settings,
     };
     let publisher = ChildSpec::actor("stream_publisher", publisher_mailbox, move |life: Lifeline| {
@@ -120,7 +120,7 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
     let (writer_path, consumer_path) = (format!("{path}/ledger_writer"), format!("{path}/consumer_group"));
     let (writer, writer_mailbox) = mailbox::<LedgerWriter>(capacity(&writer_path));
     let (consumer, consumer_mailbox) = mailbox::<ConsumerGroup>(capacity(&consumer_path));
-    let epoch = Epoch::default();
+    let chain = Chain::of(group.workers + 2);
 
     let writer_params = ledger_writer::Params {
         group: name.clone(),
@@ -128,7 +128,7 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
         consumer,
         batch_size: group.settings.batch_size,
         outage: group.settings.outage.clone(),
-        epoch: epoch.clone(),
+        chain: chain.clone(),
     };
     let ledger_writer = ChildSpec::actor("ledger_writer", writer_mailbox, move |life: Lifeline| {
         LedgerWriter::new(writer_params.clone(), life)
@@ -142,7 +142,7 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
         writer,
         max_attempts: group.max_attempts,
         retry: group.retry,
-        epoch: epoch.clone(),
+        chain: chain.clone(),
     };
     let mut extractors = Vec::with_capacity(group.workers);
     for number in 1..=group.workers {
@@ -163,7 +163,7 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
         partitions: group.partitions,
         keeper: group.keeper,
         extractors,
-        epoch,
+        chain,
         settings: group.settings,
     };
     let consumer_group = ChildSpec::actor("consumer_group", consumer_mailbox, move |life: Lifeline| {
