@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod extract;
 pub mod migrations;
+mod nul;
 pub mod outbox_table;
 pub mod postgres;
 pub mod records;

@@ -89,7 +89,8 @@ CREATE TABLE factline.dead_letters (
   note            text
 );
 CREATE INDEX dead_letters_open ON factline.dead_letters (dead_at) WHERE status = 'open';
-CREATE INDEX dead_letters_event ON factline.dead_letters (event_id);
+-- A hash, for an id may be longer than what a btree takes.
+CREATE INDEX dead_letters_event ON factline.dead_letters USING hash (event_id);
 
 CREATE TABLE factline.leases (
   name       text PRIMARY KEY,

@@ -2,8 +2,10 @@
 //!
 //! # Layout
 //!
+//! - [`database`]: a pool whose connections answer in time, or are given up;
 //! - [`outbox`]: the application's outbox table, whatever its columns are called;
-//! - [`store`]: Factline's own tables: the ledger with what it guards, leases, and what there is to read;
+//! - [`store`]: the ledger, with its `ledger_rows`, `facts`, `conversations` and `dead_letters`; `leases`; `records`,
+//!   what there is to read;
 //! - [`migrations`]: both sets of tables.
 
 use std::{error::Error as StdError, str::FromStr, time::Duration};
@@ -14,12 +16,20 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+mod conversations;
+pub mod database;
+mod dead_letters;
+mod facts;
+mod leases;
+mod ledger_rows;
 pub mod migrations;
 pub mod outbox;
 mod records;
 pub mod store;
 
-/// A statement that takes longer waits for something that a retry should wait for instead.
+pub use database::Database;
+
+/// How long to wait until a connection of the pool is free, or a new one is made.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A pool of connections; nothing is connected until it is used.

@@ -61,10 +61,13 @@ impl Stream {
         self.ask_group(&claim).await
     }
 
-    /// The stream is gone, deleted or lost in a FLUSHALL: what comes next is read from the beginning.
-    pub(super) async fn remake_group(&self, group: &str, partition: &Partition) -> Result<(), Error> {
-        tracing::warn!(group, %partition, "the consumer group was lost with its stream, making it again");
-        self.make_group(group, partition).await
+    /// A stream is gone, deleted or lost in a FLUSHALL: what comes next is read from the beginning.
+    pub(super) async fn remake_groups(&self, group: &str, partitions: &[Partition]) -> Result<(), Error> {
+        tracing::warn!(group, "the consumer group was lost with a stream, making it again");
+        for partition in partitions {
+            self.make_group(group, partition).await?;
+        }
+        Ok(())
     }
 
     /// Makes the group known, and its topic.

@@ -170,7 +170,7 @@ impl EventStream for Stream {
                 return Ok(entries);
             }
         }
-        self.remake_group(&reader.group, partition).await?;
+        self.remake_groups(&reader.group, std::slice::from_ref(partition)).await?;
         Ok(Vec::new())
     }
 
@@ -193,9 +193,7 @@ impl EventStream for Stream {
         }
         let streams = match streams {
             Err(error) if is_unknown_group(&error) => {
-                for partition in partitions {
-                    self.remake_group(&reader.group, partition).await?;
-                }
+                self.remake_groups(&reader.group, partitions).await?;
                 return Ok(Vec::new());
             }
             streams => streams.map_err(failed)?,

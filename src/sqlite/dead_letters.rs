@@ -6,6 +6,7 @@ use factline_pipeline::{dead_letter::DeadLetter, outage::Error};
 use sqlx::SqliteConnection;
 
 use super::{failed, without_nul};
+use crate::nul::json_without_nul;
 
 /// Inserts the letters; says how many they were.
 pub(super) async fn insert<'a>(
@@ -41,7 +42,7 @@ async fn insert_one(
     .bind(letter.key.as_deref().map(without_nul).as_deref())
     .bind(letter.event_type.as_deref().map(without_nul).as_deref())
     .bind(letter.payload.as_slice())
-    .bind(letter.headers.to_string().replace("\\u0000", "\u{fffd}"))
+    .bind(json_without_nul(&letter.headers).to_string())
     .bind(letter.cause.kind.as_str())
     .bind(&*without_nul(&letter.cause.error))
     .bind(letter.fingerprint())

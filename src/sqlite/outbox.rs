@@ -259,7 +259,8 @@ impl Statements {
             // Looks at the oldest rows only: those that are kept for longer are not scanned at every turn.
             delete_processed: format!(
                 "DELETE FROM {table} WHERE id IN (SELECT id FROM (SELECT id, processed_at FROM {table} \
-                 WHERE status = 'processed' ORDER BY id LIMIT ?2) WHERE processed_at < ?1)"
+                 WHERE status = 'processed' AND processed_at IS NOT NULL ORDER BY id LIMIT ?2) \
+                 WHERE processed_at < ?1)"
             )
             .into(),
         }

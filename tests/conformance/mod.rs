@@ -68,6 +68,8 @@ mod stream;
 
 mod pending;
 
+mod redis;
+
 mod ledger;
 
 mod facts;

@@ -14,6 +14,7 @@ for_every_stream! {
         pending_entries_are_delivered_again_and_counted,
         pending_entries_are_taken_over_page_by_page,
         acknowledged_entries_are_done_with,
+        entries_of_another_reader_are_stranded_until_they_are_taken_over,
         trimming_spares_what_a_group_has_pending_or_ahead,
         trimming_spares_everything_until_a_group_reads,
         a_group_does_not_answer_for_another,
@@ -94,6 +95,33 @@ async fn acknowledged_entries_are_done_with(fixture: &StreamFixture) {
     stream.acknowledge("g", &partition(1), &entries).await.unwrap();
     assert_eq!(pending(stream, "g", None, 100).await, []);
     assert_eq!(read_all(stream, "g").await, []);
+}
+
+async fn entries_of_another_reader_are_stranded_until_they_are_taken_over(fixture: &StreamFixture) {
+    let stream = &*fixture.stream;
+    let (partitions, holder) = (stream.partitions(TOPIC), reader("g", "b"));
+    let stranded = || async { stream.stranded(&holder, &partitions).await.unwrap() };
+    assert_eq!(stranded().await, [], "nobody knows the group");
+    stream.ensure_group("g", &partitions).await.unwrap();
+    stream.ensure_group("h", &partitions).await.unwrap();
+    stream.append(&[events_in(1, 3), events_in(2, 1)].concat()).await.unwrap();
+    assert_eq!(stranded().await, []);
+    read(stream, "h", 1).await;
+    stream.read_new(&holder, &partitions[2..], 100, SOON).await.unwrap();
+    assert_eq!(stranded().await, [], "the reader's own, and another group's");
+    stream.read_new(&holder, &[partition(1)], 1, SOON).await.unwrap();
+    let entries = positions(&read(stream, "g", 1).await);
+    assert_eq!(stranded().await, [partition(1)], "one of the former holder's beside the reader's own");
+    assert_eq!(stream.stranded(&holder, &partitions[2..]).await.unwrap(), [], "which it did not ask about");
+    assert_eq!(pending(stream, "g", None, 100).await.len(), 2);
+    assert_eq!(stranded().await, []);
+    read(stream, "g", 1).await;
+    assert_eq!(stranded().await, [partition(1)]);
+    stream.acknowledge("g", &partition(1), &entries).await.unwrap();
+    assert_eq!(stranded().await, [partition(1)]);
+    let entries = positions(&pending(stream, "g", None, 100).await);
+    stream.acknowledge("g", &partition(1), &entries).await.unwrap();
+    assert_eq!(stranded().await, []);
 }
 
 async fn trimming_spares_what_a_group_has_pending_or_ahead(fixture: &StreamFixture) {

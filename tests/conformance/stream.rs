@@ -31,6 +31,7 @@ for_every_stream! {
         a_partition_at_its_cap_says_so_until_it_is_trimmed,
         the_lag_counts_what_waits_and_what_is_pending,
         topics_and_partitions_are_known,
+        a_topic_that_others_alone_append_to_is_known_to_its_groups,
         the_first_number_of_partitions_stays,
     ]
 }
@@ -288,6 +289,14 @@ async fn topics_and_partitions_are_known(fixture: &StreamFixture) {
     let partitions = stream.partitions("orders");
     assert!(partitions.iter().all(|partition| &*partition.topic == "orders"));
     assert!(partitions.iter().map(|partition| partition.number).eq(0..PARTITIONS));
+}
+
+/// What no topic is known for is not trimmed, nor shown.
+async fn a_topic_that_others_alone_append_to_is_known_to_its_groups(fixture: &StreamFixture) {
+    let stream = &*fixture.stream;
+    fixture.append_by_hand(&partition(1), &[("hello", b"world")]).await;
+    stream.ensure_group("g", &[partition(1)]).await.unwrap();
+    assert_eq!(stream.topics().await.unwrap(), [TOPIC]);
 }
 
 async fn the_first_number_of_partitions_stays(fixture: &StreamFixture) {

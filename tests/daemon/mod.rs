@@ -6,6 +6,7 @@ mod configuration;
 mod crash;
 mod custom_outbox;
 mod embedded;
+mod lost_reply;
 mod main_job;
 mod outage;
 mod panics;

@@ -40,3 +40,38 @@ fn restarts(node: &serde_json::Value) -> u64 {
     let children = node["children"].as_array().into_iter().flatten();
     node["restarts"].as_u64().unwrap() + children.map(restarts).sum::<u64>()
 }
+
+#[tokio::test]
+async fn a_shutdown_during_an_outage_waits_for_nothing() {
+    let (postgres, redis) = (servers::Postgres::start_own(), servers::Redis::start_own());
+    let stage = Stage::on(&postgres.database(), &redis.url(), "outage").await;
+    assert!(stage.run(&["migrate", "up"]).status.success());
+
+    let daemon = stage.start(&["run"]);
+    daemon.until_logged("partitions taken on").await;
+    redis.stop();
+    stage.insert_messages(3000, 100).await;
+    until("Redis is missed", || async { daemon.log().contains("redis is unavailable") }).await;
+    ends_cleanly(daemon).await;
+
+    redis.start();
+    let daemon = stage.start(&["run"]);
+    stage.until_recorded(500).await;
+    postgres.stop();
+    until("the store is missed", || async { daemon.log().contains("postgres is unavailable") }).await;
+    ends_cleanly(daemon).await;
+
+    postgres.start();
+    let daemon = stage.start(&["run"]);
+    until("everything is recorded", || async { stage.try_recorded().await == Some(3000) }).await;
+    stage.assert_exactly_once_in_order().await;
+    assert!(daemon.stop().await.success());
+}
+
+/// Nobody had to be killed for it.
+async fn ends_cleanly(mut daemon: Daemon) {
+    daemon.signal("TERM");
+    assert!(daemon.ended().await.success());
+    let log = daemon.log();
+    assert!(log.contains("\"drained\"") && !log.contains("killed"), "{log}");
+}

@@ -154,54 +154,65 @@ impl Ledger for Buggy<dyn Ledger> {
 
 #[test]
 fn actors_that_panic_are_restarted_under_load_and_nothing_is_lost_or_doubled() {
-    let system = actix::System::new();
-    system.block_on(async {
-        let stage = Stage::new().await;
-        stage.insert_messages(6000, 100).await;
-        let environment = [
-            ("DATABASE_URL", stage.database.as_str()),
-            ("REDIS_URL", &stage.redis),
-            ("FACTLINE__STREAM__PREFIX", &stage.prefix),
-            ("FACTLINE__RELAY__BATCH_SIZE", "200"),
-            ("FACTLINE__GROUPS__FACTS__BATCH_SIZE", "200"),
-            // Many more than are ever meant to come so close together.
-            ("FACTLINE__SUPERVISION__ROOT/RELAY__MAX_RESTARTS", "100"),
-            ("FACTLINE__SUPERVISION__ROOT/CONSUMERS/FACTS__MAX_RESTARTS", "100"),
-        ];
-        let quick = [
-            "RELAY/OUTBOX_POLLER",
-            "RELAY/STREAM_PUBLISHER",
-            "CONSUMERS/FACTS/CONSUMER_GROUP",
-            "CONSUMERS/FACTS/LEDGER_WRITER",
-        ]
-        .map(|path| (format!("FACTLINE__SUPERVISION__ROOT/{path}__BACKOFF_MAX"), "200ms".to_owned()));
-        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let environment = environment.into_iter().chain(quick).collect();
-        let config = config::load(&Sources { file: None, environment }).unwrap();
-        let mut adapters: Adapters = Opener::new(&config).adapters().await.unwrap();
-        adapters.databases.outbox = Buggy::new(adapters.databases.outbox);
-        adapters.databases.ledger = Buggy::new(adapters.databases.ledger);
-        adapters.stream = Buggy::new(adapters.stream);
-        let seen = admin::Seen::default();
-        let wiring = Wiring { config: &config, adapters, parts: Parts::All, listener: None, seen };
-        let tree = factline_supervision::start(app::tree(wiring)).await.unwrap();
+    actix::System::new().block_on(panic_under("rest_for_one"));
+}
 
-        stage.until_recorded(6000).await;
-        stage.assert_exactly_once_in_order().await;
-        assert_eq!(stage.recorded().await, 6000);
-        until("everything is acknowledged", || async { stage.undrained().await == 0 }).await;
-        let observed = tree.observe();
-        for path in [
-            "root/relay/outbox_poller",
-            "root/relay/stream_publisher",
-            "root/consumers/facts/consumer_group",
-            "root/consumers/facts/ledger_writer",
-        ] {
-            let node = observed.find(path).unwrap();
-            assert!(node.restarts > 0, "{path} was never restarted");
-            let reason = node.last_exit.as_ref().unwrap().reason.to_string();
-            assert!(reason.contains("panicked") || reason.contains("shut down"), "{path}: {reason}");
-        }
-        tree.stop().await;
+#[test]
+fn the_supervisors_strategy_makes_no_difference_to_that() {
+    actix::System::new().block_on(async {
+        panic_under("one_for_one").await;
+        panic_under("one_for_all").await;
     });
+}
+
+async fn panic_under(strategy: &str) {
+    let stage = Stage::new().await;
+    stage.insert_messages(6000, 100).await;
+    let environment = [
+        ("DATABASE_URL", stage.database.as_str()),
+        ("REDIS_URL", &stage.redis),
+        ("FACTLINE__STREAM__PREFIX", &stage.prefix),
+        ("FACTLINE__RELAY__BATCH_SIZE", "200"),
+        ("FACTLINE__GROUPS__FACTS__BATCH_SIZE", "200"),
+        // Many more than are ever meant to come so close together.
+        ("FACTLINE__SUPERVISION__ROOT/RELAY__MAX_RESTARTS", "100"),
+        ("FACTLINE__SUPERVISION__ROOT/CONSUMERS/FACTS__MAX_RESTARTS", "100"),
+        ("FACTLINE__SUPERVISION__ROOT/RELAY__STRATEGY", strategy),
+        ("FACTLINE__SUPERVISION__ROOT/CONSUMERS/FACTS__STRATEGY", strategy),
+    ];
+    let quick = [
+        "RELAY/OUTBOX_POLLER",
+        "RELAY/STREAM_PUBLISHER",
+        "CONSUMERS/FACTS/CONSUMER_GROUP",
+        "CONSUMERS/FACTS/LEDGER_WRITER",
+    ]
+    .map(|path| (format!("FACTLINE__SUPERVISION__ROOT/{path}__BACKOFF_MAX"), "200ms".to_owned()));
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let environment = environment.into_iter().chain(quick).collect();
+    let config = config::load(&Sources { file: None, environment }).unwrap();
+    let mut adapters: Adapters = Opener::new(&config).adapters().await.unwrap();
+    adapters.databases.outbox = Buggy::new(adapters.databases.outbox);
+    adapters.databases.ledger = Buggy::new(adapters.databases.ledger);
+    adapters.stream = Buggy::new(adapters.stream);
+    let seen = admin::Seen::default();
+    let wiring = Wiring { config: &config, adapters, parts: Parts::All, listener: None, seen };
+    let tree = factline_supervision::start(app::tree(wiring)).await.unwrap();
+
+    stage.until_recorded(6000).await;
+    stage.assert_exactly_once_in_order().await;
+    assert_eq!(stage.recorded().await, 6000);
+    until("everything is acknowledged", || async { stage.undrained().await == 0 }).await;
+    let observed = tree.observe();
+    for path in [
+        "root/relay/outbox_poller",
+        "root/relay/stream_publisher",
+        "root/consumers/facts/consumer_group",
+        "root/consumers/facts/ledger_writer",
+    ] {
+        let node = observed.find(path).unwrap();
+        assert!(node.restarts > 0, "{path} was never restarted");
+        let reason = node.last_exit.as_ref().unwrap().reason.to_string();
+        assert!(reason.contains("panicked") || reason.contains("shut down"), "{path}: {reason}");
+    }
+    tree.stop().await;
 }

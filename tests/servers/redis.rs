@@ -22,7 +22,7 @@ const MISSING: &str = "Redis is not installed; run `apt-get install redis-server
 /// A Redis server of the test process.
 pub(crate) struct Redis {
     port: u16,
-    persistent: bool,
+    options: Vec<String>,
     prefixes: AtomicU32,
     // Before the folder: dropped, and so ended, first.
     process: Mutex<Option<Process>>,
@@ -33,20 +33,26 @@ impl Redis {
     /// The server that all tests share which leave it, and each other's keys, alone.
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Redis> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start_new(false))
+        SHARED.get_or_init(|| Self::start_new(&["--appendonly", "no"]))
     }
 
     /// A server for one test, which may stop it, kill it, and start it again. It keeps its data then: a test that
     /// wants it lost says FLUSHALL.
     pub(crate) fn start_own() -> Self {
-        Self::start_new(true)
+        Self::start_own_with(&[])
     }
 
-    fn start_new(persistent: bool) -> Self {
+    /// The same, with options of `redis-server`.
+    pub(crate) fn start_own_with(options: &[&str]) -> Self {
+        Self::start_new(&[&["--appendonly", "yes"], options].concat())
+    }
+
+    fn start_new(options: &[&str]) -> Self {
         assert!(Command::new("redis-server").arg("--version").output().is_ok(), "{MISSING}");
         let folder = Folder::new("redis");
+        let options = options.iter().map(|&option| option.to_owned()).collect();
         let mut server =
-            Self { port: 0, persistent, prefixes: AtomicU32::new(0), process: Mutex::new(None), folder };
+            Self { port: 0, options, prefixes: AtomicU32::new(0), process: Mutex::new(None), folder };
         for _ in 0..3 {
             server.port = free_port();
             if server.try_start() {
@@ -101,9 +107,9 @@ impl Redis {
 
     fn try_start(&self) -> bool {
         let (port, folder) = (self.port.to_string(), text(&self.folder.path));
-        let append_only = if self.persistent { "yes" } else { "no" };
         let mut command = vec!["redis-server", "--port", &port, "--bind", "127.0.0.1", "--dir", folder];
-        command.extend(["--save", "", "--appendonly", append_only]);
+        command.extend(["--save", ""]);
+        command.extend(self.options.iter().map(String::as_str));
         let process = Process::start("TERM", &self.folder, &command);
         let mut ended = false;
         let ready = wait_until(|| {

@@ -1,0 +1,74 @@
+//! A pool whose connections answer in time, or are given up.
+//!
+//! A connection over which nothing comes back any more, since a firewall forgot it or the server's machine is gone,
+//! looks like one whose answer takes long: without a limit of our own a stage waits for it for ever.
+
+use std::time::Duration;
+
+use factline_pipeline::outage::Error;
+use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
+
+use super::{failed, unusable};
+
+/// How long a call may take. Every call works on a bounded batch, and takes milliseconds.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A pool with a limit to every call.
+#[derive(Debug, Clone)]
+pub struct Database {
+    pool: PgPool,
+    limit: Duration,
+}
+
+impl From<PgPool> for Database {
+    fn from(pool: PgPool) -> Self {
+        Self { pool, limit: LIMIT }
+    }
+}
+
+impl Database {
+    /// With another limit than ten seconds.
+    #[must_use]
+    pub fn with_limit(pool: PgPool, limit: Duration) -> Self {
+        Self { pool, limit }
+    }
+
+    /// Does the work on a connection. If it takes longer than the limit, the connection is closed and the result is an
+    /// outage.
+    pub(super) async fn timely<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut lent = Lent(Some(self.pool.acquire().await.map_err(failed)?));
+        let Some(connection) = lent.0.as_deref_mut() else {
+            return Err(unusable("the connection was given back already"));
+        };
+        let Ok(result) = tokio::time::timeout(self.limit, work(connection)).await else {
+            return Err(unusable(format!("no answer within {:?}", self.limit)));
+        };
+        lent.give_back(self.limit);
+        result
+    }
+}
+
+/// A connection in use. Dropped before its work is done, because that took too long or nobody waits for it any more,
+/// it is closed: what is on its way there would answer the next one's question.
+struct Lent(Option<PoolConnection<Postgres>>);
+
+impl Lent {
+    /// The pool makes sure that the connection is alive before it takes it back; that may take as long as a call.
+    fn give_back(mut self, limit: Duration) {
+        if let Some(mut connection) = self.0.take() {
+            let returned = connection.return_to_pool();
+            tokio::spawn(tokio::time::timeout(limit, returned));
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(connection.detach());
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The leases, on the server's clock.
+
+use std::{collections::HashSet, time::Duration};
+
+use async_trait::async_trait;
+use factline_pipeline::{
+    lease::{Fence, Lease, Leases},
+    outage::Error,
+};
+use sqlx::{PgConnection, Row as _, postgres::PgRow};
+
+use super::{failed, store::Store};
+
+/// All that lock several leases do so in the order of their names, so that no two wait for each other.
+#[async_trait]
+impl Leases for Store {
+    async fn acquire(&self, names: &[String], holder: &str, ttl: Duration) -> Result<Vec<Fence>, Error> {
+        let take = async |connection: &mut PgConnection| {
+            take_free_and_renew_own(connection, names, holder, ttl).await
+        };
+        self.database.timely(take).await
+    }
+
+    async fn release(&self, names: &[String], holder: &str) -> Result<(), Error> {
+        self.database.timely(async |connection| end_own(connection, names, holder).await).await
+    }
+
+    async fn list(&self) -> Result<Vec<Lease>, Error> {
+        self.database.timely(async |connection| all(connection).await).await
+    }
+}
+
+/// The token rises with the holder's change, and never falls.
+async fn take_free_and_renew_own(
+    connection: &mut PgConnection,
+    names: &[String],
+    holder: &str,
+    ttl: Duration,
+) -> Result<Vec<Fence>, Error> {
+    let rows = sqlx::query(
+        "INSERT INTO factline.leases AS l (name, holder, token, expires_at) \
+         SELECT name, $2, 1, clock_timestamp() + make_interval(secs => $3) \
+         FROM unnest($1::text[]) AS name ORDER BY name \
+         ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at, \
+         token = CASE WHEN l.holder = excluded.holder THEN l.token ELSE l.token + 1 END \
+         WHERE l.holder = excluded.holder OR l.expires_at <= clock_timestamp() RETURNING name, token",
+    )
+    .bind(names)
+    .bind(holder)
+    .bind(ttl.as_secs_f64())
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    let fence = |row: &PgRow| Ok(Fence { name: row.try_get("name")?, token: row.try_get("token")? });
+    rows.iter().map(fence).collect::<Result<_, _>>().map_err(failed)
+}
+
+async fn end_own(connection: &mut PgConnection, names: &[String], holder: &str) -> Result<(), Error> {
+    sqlx::query(
+        "WITH own AS MATERIALIZED (SELECT name FROM factline.leases WHERE name = ANY ($1) AND holder = $2 \
+         ORDER BY name FOR NO KEY UPDATE) \
+         UPDATE factline.leases AS l SET expires_at = clock_timestamp() FROM own WHERE l.name = own.name",
+    )
+    .bind(names)
+    .bind(holder)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+async fn all(connection: &mut PgConnection) -> Result<Vec<Lease>, Error> {
+    let rows = sqlx::query(
+        "SELECT name, holder, token, expires_at > clock_timestamp() AS held FROM factline.leases ORDER BY name",
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    let lease = |row: &PgRow| {
+        Ok(Lease {
+            name: row.try_get("name")?,
+            holder: row.try_get("holder")?,
+            token: row.try_get("token")?,
+            held: row.try_get("held")?,
+        })
+    };
+    rows.iter().map(lease).collect::<Result<_, _>>().map_err(failed)
+}
+
+/// Locks the leases until the transaction ends, so that nobody can take one over while it still counts on it. Fails
+/// unless all of these tenures last.
+pub(super) async fn check_fences(connection: &mut PgConnection, fences: &[Fence]) -> Result<(), Error> {
+    if fences.is_empty() {
+        return Ok(());
+    }
+    let (names, tokens): (Vec<&str>, Vec<i64>) =
+        fences.iter().map(|fence| (fence.name.as_str(), fence.token)).unzip();
+    let held: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT l.name, l.token FROM factline.leases AS l \
+         JOIN unnest($1::text[], $2::bigint[]) AS f(name, token) ON l.name = f.name AND l.token = f.token \
+         WHERE l.expires_at > clock_timestamp() ORDER BY l.name FOR SHARE OF l",
+    )
+    .bind(names)
+    .bind(tokens)
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?;
+    let held: HashSet<(&str, i64)> = held.iter().map(|(name, token)| (name.as_str(), *token)).collect();
+    match fences.iter().find(|fence| !held.contains(&(fence.name.as_str(), fence.token))) {
+        Some(lost) => Err(Error::Fenced { lease: lost.name.clone() }),
+        None => Ok(()),
+    }
+}
