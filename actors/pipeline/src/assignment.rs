@@ -140,9 +140,6 @@ const SAFETY: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
-    use chrono::Utc;
-    use uuid::Uuid;
-
     use super::*;
     use crate::event::Event;
 
@@ -159,19 +156,8 @@ mod tests {
     }
 
     fn entry(number: u16, major: u64) -> Delivered {
-        let event = Event {
-            id: Uuid::now_v7(),
-            source: "test".into(),
-            event_type: "t".into(),
-            topic: "chat".into(),
-            key: "c".into(),
-            occurred_at: Utc::now(),
-            sequence: None,
-            trace: None,
-            data: "{}".into(),
-        };
         let position = Position { major, minor: 0 };
-        Delivered { partition: partition(number), position, deliveries: 1, event: Ok(event) }
+        Delivered { partition: partition(number), position, deliveries: 1, event: Ok(Event::sample()) }
     }
 
     /// Holds partitions 0 and 1, both live.

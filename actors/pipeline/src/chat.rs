@@ -84,22 +84,10 @@ fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<S
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
 
     fn event(data: &str) -> Event {
-        Event {
-            id: Uuid::now_v7(),
-            source: "outbox".into(),
-            event_type: EVENT_TYPE.into(),
-            topic: "chat".into(),
-            key: "c-1".into(),
-            occurred_at: Utc::now(),
-            sequence: None,
-            trace: None,
-            data: data.into(),
-        }
+        Event { data: data.into(), ..Event::sample() }
     }
 
     #[test]

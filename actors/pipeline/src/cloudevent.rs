@@ -200,20 +200,11 @@ mod tests {
     }
 
     fn event() -> Event {
-        Event {
-            id: Uuid::now_v7(),
-            source: "outbox".into(),
-            event_type: "chat.message".into(),
-            topic: "chat".into(),
-            key: "c-1".into(),
-            occurred_at: DateTime::from_timestamp_micros(1_769_067_099_568_123).unwrap(),
-            sequence: Some(7),
-            trace: Some(TraceContext {
-                traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),
-                tracestate: Some("vendor=1".into()),
-            }),
-            data: r#"{"content":"hello"}"#.into(),
-        }
+        let trace = TraceContext {
+            traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),
+            tracestate: Some("vendor=1".into()),
+        };
+        Event { trace: Some(trace), ..Event::sample() }
     }
 
     #[test]

@@ -34,3 +34,21 @@ pub struct Event {
     /// The payload: JSON text, not yet parsed.
     pub data: String,
 }
+
+#[cfg(test)]
+impl Event {
+    /// A chat message that says hello; tests change what they are about.
+    pub(crate) fn sample() -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            source: "outbox".into(),
+            event_type: crate::chat::EVENT_TYPE.into(),
+            topic: "chat".into(),
+            key: "c-1".into(),
+            occurred_at: DateTime::from_timestamp_micros(1_769_067_099_568_123).unwrap_or_default(),
+            sequence: Some(7),
+            trace: None,
+            data: r#"{"content":"hello"}"#.into(),
+        }
+    }
+}

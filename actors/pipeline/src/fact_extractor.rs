@@ -203,9 +203,7 @@ mod tests {
     };
 
     use async_trait::async_trait;
-    use chrono::Utc;
     use factline_supervision::mailbox;
-    use uuid::Uuid;
 
     use super::*;
     use crate::{
@@ -253,17 +251,7 @@ mod tests {
     }
 
     fn entry(event_type: &str, data: &str) -> Delivered {
-        let event = Event {
-            id: Uuid::now_v7(),
-            source: "test".into(),
-            event_type: event_type.into(),
-            topic: "chat".into(),
-            key: "c".into(),
-            occurred_at: Utc::now(),
-            sequence: None,
-            trace: None,
-            data: data.into(),
-        };
+        let event = Event { event_type: event_type.into(), data: data.into(), ..Event::sample() };
         Delivered {
             partition: Partition { topic: "chat".into(), number: 3 },
             position: Position { major: 1, minor: 2 },

@@ -219,23 +219,10 @@ async fn wait_below_cap(params: &Params, life: &Lifeline, full: AtCap) -> Result
 
 #[cfg(test)]
 mod tests {
-    use chrono::Utc;
-    use uuid::Uuid;
-
     use super::*;
 
     fn event(bytes: usize) -> Event {
-        Event {
-            id: Uuid::now_v7(),
-            source: "test".into(),
-            event_type: "t".into(),
-            topic: "chat".into(),
-            key: "c".into(),
-            occurred_at: Utc::now(),
-            sequence: None,
-            trace: None,
-            data: "x".repeat(bytes),
-        }
+        Event { data: "x".repeat(bytes), ..Event::sample() }
     }
 
     #[test]
