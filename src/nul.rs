@@ -17,9 +17,8 @@ pub(crate) fn json_without_nul(value: &Value) -> Value {
         Value::String(text) => Value::String(without_nul(text).into_owned()),
         Value::Array(values) => values.iter().map(json_without_nul).collect(),
         Value::Object(fields) => {
-            let clean = |(name, value): (&String, &Value)| {
-                (without_nul(name).into_owned(), json_without_nul(value))
-            };
+            let clean =
+                |(name, value): (&String, &Value)| (without_nul(name).into_owned(), json_without_nul(value));
             fields.iter().map(clean).collect()
         }
         other => other.clone(),

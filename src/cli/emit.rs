@@ -21,7 +21,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
 
-use super::{Verdict, print, print_json};
+use super::{Verdict, print, print_json, table::counted};
 use crate::config::Config;
 
 /// Events in one transaction.
@@ -83,7 +83,7 @@ fn report(arguments: &Arguments, ids: &[Uuid]) -> anyhow::Result<Verdict> {
     } else if let [id] = ids {
         print(format!("1 event written to the outbox: {id}"))?;
     } else {
-        print(format!("{} events written to the outbox", ids.len()))?;
+        print(format!("{} written to the outbox", counted(ids.len(), "event")))?;
     }
     Ok(Verdict::Done)
 }
@@ -122,7 +122,10 @@ async fn emit_lines(
         };
         if ended || unreadable.is_some() || batch.len() == BATCH {
             let written = outbox.insert(&batch).await.with_context(|| {
-                format!("{} events were written; go on with --from-line {first_of_batch}", ids.len())
+                format!(
+                    "written so far: {}; go on with --from-line {first_of_batch}",
+                    counted(ids.len(), "event")
+                )
             })?;
             ids.extend(written);
             batch.clear();
@@ -130,8 +133,8 @@ async fn emit_lines(
         }
         if let Some(error) = unreadable {
             let fix = format!(
-                "{} events before it were written; mend it and go on with --from-line {number}",
-                ids.len()
+                "written before it: {}; mend it and go on with --from-line {number}",
+                counted(ids.len(), "event")
             );
             return Err(error.context(format!("line {number}; {fix}")));
         }

@@ -5,7 +5,12 @@ use factline_pipeline::outbox::Record;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Verdict, facts::facts_table, print, print_json, table::time};
+use super::{
+    Verdict,
+    facts::facts_table,
+    print, print_json,
+    table::{counted, time},
+};
 use crate::{
     config::Config,
     records::{DeadLetterFilter, DeadLetterRecord, FactFilter, FactRecord, LedgerRecord},
@@ -63,6 +68,9 @@ fn tell(story: &Story) -> anyhow::Result<()> {
     print(format!("event {}", story.event_id))?;
     match &story.outbox {
         Some(row) => tell_outbox(row)?,
+        None if Uuid::try_parse(&story.event_id).is_err() => {
+            print("  outbox     not looked up: the id is no UUID")?;
+        }
         None => print("  outbox     no row: deleted after its retention time, or another producer's event")?,
     }
     for row in &story.ledger {
@@ -112,9 +120,9 @@ fn tell_ledger(row: &LedgerRecord, stored: usize) -> anyhow::Result<()> {
     let facts = match usize::try_from(row.facts) {
         Ok(0) | Err(_) => String::new(),
         Ok(stated) if stated > stored => {
-            format!(", {stated} facts, {} of them known before", stated - stored)
+            format!(", {}, {} of them known before", counted(stated, "fact"), stated - stored)
         }
-        Ok(stated) => format!(", {stated} facts"),
+        Ok(stated) => format!(", {}", counted(stated, "fact")),
     };
     let place = match (row.partition, &row.position) {
         (Some(partition), Some(position)) => format!("read from {}:{partition} at {position}", row.topic),

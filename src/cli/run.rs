@@ -64,7 +64,10 @@ fn listen(bind: &str) -> anyhow::Result<Option<TcpListener>> {
         return Ok(None);
     }
     let listener = TcpListener::bind(bind).with_context(|| {
-        format!("admin.bind: cannot listen on {bind}; choose another port, or leave it empty")
+        format!(
+            "admin.bind: cannot listen on {bind}, where another factline may be running; choose another port \
+             (FACTLINE__ADMIN__BIND), or leave it empty"
+        )
     })?;
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "HTTP server listening");

@@ -4,15 +4,21 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use factline_pipeline::{
+    assignment::lease_name,
     lease::Lease,
+    outage,
     outbox::Backlog,
-    stream::{EventStream, GroupLag},
+    stream::{GroupLag, Partition},
 };
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Verdict, print, print_json, table};
-use crate::{app::Opener, config::Config, records::Totals};
+use super::{Verdict, print, print_json, table, table::counted};
+use crate::{
+    app::{Adapters, Opener},
+    config::Config,
+    records::Totals,
+};
 
 /// How long the daemon may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -24,7 +30,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Status {
     /// What is wrong, in words; empty: nothing.
     wrong: Vec<String>,
@@ -37,18 +43,11 @@ struct Status {
 }
 
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<Verdict> {
-    let adapters = Opener::impatient(config).adapters().await?;
-    let (databases, stream) = (adapters.databases, adapters.stream);
-    let topics = stream.topics().await?;
-    let mut status = Status {
-        wrong: Vec::new(),
-        outbox: databases.outbox.backlog().await?,
-        lag: stream.lag(&topics).await?,
-        leases: databases.leases.list().await?,
-        totals: databases.records.totals().await?,
-        tree: tree_of_daemon(&config.admin.bind).await,
-    };
-    status.wrong = wrong(&status, config, stream.as_ref());
+    let mut status = Status { tree: tree_of_daemon(&config.admin.bind).await, ..Status::default() };
+    if let Err(error) = status.look(config).await {
+        status.wrong.insert(0, outage::chain(error.as_ref()));
+    }
+    status.look_at_daemon(config);
     if arguments.json {
         print_json(&status)?;
     } else {
@@ -78,35 +77,58 @@ async fn tree_of_daemon(bind: &str) -> Option<Value> {
     }
 }
 
-fn wrong(status: &Status, config: &Config, stream: &dyn EventStream) -> Vec<String> {
-    let mut wrong = Vec::new();
-    match &status.tree {
-        Some(tree) => unwell(tree, &mut wrong),
-        None if config.admin.bind.is_empty() => {}
-        None => {
-            wrong.push(format!("no daemon answers on {}; start it with `factline run`", config.admin.bind));
+impl Status {
+    /// Looks at the servers. What cannot be asked keeps what it was, and the error says why.
+    async fn look(&mut self, config: &Config) -> anyhow::Result<()> {
+        let Adapters { databases, stream } = Opener::impatient(config).adapters().await?;
+        let topics = stream.topics().await?;
+        self.outbox = databases.outbox.backlog().await?;
+        self.lag = stream.lag(&topics).await?;
+        self.leases = databases.leases.list().await?;
+        self.totals = databases.records.totals().await?;
+        let relay = format!("relay:{}", config.source.name);
+        if self.outbox.pending > 0 && !self.is_held(&relay) {
+            self.wrong.push(format!(
+                "{} pending in the outbox and no relay is active",
+                counted(self.outbox.pending, "row")
+            ));
+        }
+        for topic in topics.iter().filter(|topic| !self.lag.iter().any(|lag| *lag.partition.topic == **topic))
+        {
+            self.wrong.push(format!("topic {topic:?} is read by no group; name it in the topics of one"));
+        }
+        for group in &config.groups {
+            let mut partitions = group.topics.iter().flat_map(|topic| stream.partitions(topic));
+            if partitions.any(|partition| self.waits_unread(&group.name, &partition)) {
+                self.wrong.push(format!("group {} has entries waiting that nobody reads", group.name));
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_daemon(&mut self, config: &Config) {
+        match &self.tree {
+            Some(tree) => unwell(tree, &mut self.wrong),
+            None if config.admin.bind.is_empty() => {}
+            None => {
+                let bind = &config.admin.bind;
+                self.wrong.push(format!("no daemon answers on {bind}; start it with `factline run`"));
+            }
         }
     }
-    let held = |name: &str| status.leases.iter().any(|lease| lease.held && lease.name == name);
-    let relay = format!("relay:{}", config.source.name);
-    if status.outbox.pending > 0 && !held(&relay) {
-        wrong.push(format!("{} rows are pending and no relay is active", status.outbox.pending));
+
+    fn is_held(&self, lease: &str) -> bool {
+        self.leases.iter().any(|one| one.held && one.name == lease)
     }
-    for group in &config.groups {
-        let mut partitions = group.topics.iter().flat_map(|topic| stream.partitions(topic));
-        let unread = partitions.any(|partition| {
-            let waits = status.lag.iter().any(|lag| {
-                lag.partition == partition
-                    && lag.group == group.name
-                    && lag.pending + lag.undelivered.unwrap_or_default() > 0
-            });
-            waits && !held(&factline_pipeline::assignment::lease_name(&group.name, &partition))
+
+    fn waits_unread(&self, group: &str, partition: &Partition) -> bool {
+        let waits = self.lag.iter().any(|lag| {
+            lag.partition == *partition
+                && lag.group == group
+                && lag.pending + lag.undelivered.unwrap_or_default() > 0
         });
-        if unread {
-            wrong.push(format!("group {} has entries waiting that nobody reads", group.name));
-        }
+        waits && !self.is_held(&lease_name(group, partition))
     }
-    wrong
 }
 
 /// Whoever is not running, or says that it is degraded.
@@ -135,11 +157,14 @@ fn show(status: &Status) -> anyhow::Result<()> {
         oldest.unwrap_or_default()
     ))?;
     print(format!(
-        "ledger   {} processed, {} dead-lettered ({} of them open); {} facts",
-        totals.processed, totals.dead_lettered, totals.open_dead_letters, totals.facts
+        "ledger   {} processed, {} dead-lettered ({} of them open); {}",
+        totals.processed,
+        totals.dead_lettered,
+        totals.open_dead_letters,
+        counted(totals.facts, "fact")
     ))?;
     if !status.lag.is_empty() {
-        let mut lag = table::new(&["group", "partition", "entries", "not delivered", "pending"]);
+        let mut lag = table::new(&["group", "partition", "entries", "lag", "pending"]);
         for one in &status.lag {
             lag.add_row([
                 one.group.clone(),
@@ -187,7 +212,7 @@ fn draw(node: &Value, first: &str, rest: &str, lines: &mut Vec<String>) {
         }
     }
     if let Some(restarts) = node["restarts"].as_u64().filter(|restarts| *restarts > 0) {
-        line += &format!(", {restarts} restarts");
+        line += &format!(", {}", counted(restarts, "restart"));
         if let Some(reason) = node["last_exit"]["reason"].as_str() {
             line += &format!(", last {reason}");
         }

@@ -1,5 +1,7 @@
 //! Tables for people.
 
+use std::fmt::Display;
+
 use chrono::{DateTime, Utc};
 use comfy_table::{ContentArrangement, Table, presets};
 
@@ -20,4 +22,10 @@ pub(super) fn time(time: DateTime<Utc>) -> String {
 /// What there is, or nothing.
 pub(super) fn or_dash(text: Option<String>) -> String {
     text.filter(|text| !text.is_empty()).unwrap_or_else(|| "–".to_owned())
+}
+
+/// `1 row`, `2 rows`.
+pub(super) fn counted(number: impl Display + Copy + TryInto<u64>, noun: &str) -> String {
+    let plural = if number.try_into().is_ok_and(|number| number == 1) { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }

@@ -13,6 +13,9 @@ use super::{failed, unusable};
 /// How long a call may take. Every call works on a bounded batch, and takes milliseconds.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// How long a connection may take to show that it is alive before the pool takes it back. Meanwhile nobody has it.
+const RETURN_LIMIT: Duration = Duration::from_secs(1);
+
 /// A pool with a limit to every call.
 #[derive(Debug, Clone)]
 pub struct Database {
@@ -46,7 +49,7 @@ impl Database {
         let Ok(result) = tokio::time::timeout(self.limit, work(connection)).await else {
             return Err(unusable(format!("no answer within {:?}", self.limit)));
         };
-        lent.give_back(self.limit);
+        lent.give_back();
         result
     }
 }
@@ -56,11 +59,11 @@ impl Database {
 struct Lent(Option<PoolConnection<Postgres>>);
 
 impl Lent {
-    /// The pool makes sure that the connection is alive before it takes it back; that may take as long as a call.
-    fn give_back(mut self, limit: Duration) {
+    /// The pool asks the connection whether it is alive before it takes it back, and would wait for ever.
+    fn give_back(mut self) {
         if let Some(mut connection) = self.0.take() {
             let returned = connection.return_to_pool();
-            tokio::spawn(tokio::time::timeout(limit, returned));
+            tokio::spawn(tokio::time::timeout(RETURN_LIMIT, returned));
         }
     }
 }

@@ -26,10 +26,7 @@ pub(super) async fn record(connection: &mut PgConnection, new: &[&Recording]) ->
     insert(connection, &changes.insert).await
 }
 
-async fn select_current(
-    connection: &mut PgConnection,
-    identities: &[Uuid],
-) -> Result<Vec<Current>, Error> {
+async fn select_current(connection: &mut PgConnection, identities: &[Uuid]) -> Result<Vec<Current>, Error> {
     let rows = sqlx::query(
         "SELECT id, identity, object, confidence, valid_from FROM factline.facts \
          WHERE identity = ANY ($1) AND superseded_by IS NULL ORDER BY identity FOR UPDATE",

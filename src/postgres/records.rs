@@ -2,7 +2,11 @@
 
 use async_trait::async_trait;
 use factline_pipeline::outage::Error;
-use sqlx::{Row as _, postgres::PgRow};
+use sqlx::{
+    Postgres, Row as _,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+};
 use uuid::Uuid;
 
 use super::{failed, store::Store};
@@ -14,7 +18,7 @@ use crate::records::{
 #[async_trait]
 impl Records for Store {
     async fn facts(&self, filter: &FactFilter) -> Result<Vec<FactRecord>, Error> {
-        let rows = sqlx::query(
+        let select = sqlx::query(
             "SELECT * FROM factline.facts WHERE ($1::text IS NULL OR subject = $1) \
              AND ($2::text IS NULL OR predicate = $2) AND ($3::text IS NULL OR conversation_id = $3) \
              AND ($4::uuid IS NULL OR event_id = $4) AND ($5 OR superseded_by IS NULL) ORDER BY id DESC LIMIT $6",
@@ -24,16 +28,13 @@ impl Records for Store {
         .bind(&filter.conversation_id)
         .bind(filter.event_id)
         .bind(filter.superseded)
-        .bind(i64::from(filter.limit))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failed)?;
-        all(&rows, fact)
+        .bind(i64::from(filter.limit));
+        self.all(select, fact).await
     }
 
     async fn ledger(&self, event_id: Uuid) -> Result<Vec<LedgerRecord>, Error> {
         // The key begins with the group: name the few there are, so that the index serves.
-        let rows = sqlx::query(
+        let select = sqlx::query(
             "WITH RECURSIVE groups(name) AS ( \
                (SELECT consumer_group FROM factline.event_ledger ORDER BY consumer_group LIMIT 1) \
                UNION ALL SELECT (SELECT consumer_group FROM factline.event_ledger \
@@ -42,60 +43,57 @@ impl Records for Store {
              SELECT l.* FROM groups JOIN factline.event_ledger AS l \
              ON l.consumer_group = groups.name AND l.event_id = $1 ORDER BY l.consumer_group",
         )
-        .bind(event_id)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failed)?;
-        all(&rows, ledger)
+        .bind(event_id);
+        self.all(select, ledger).await
     }
 
     async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error> {
-        let rows = sqlx::query(
+        let select = sqlx::query(
             "SELECT * FROM factline.dead_letters WHERE ($1::text IS NULL OR event_id = $1) \
              AND ($2::text IS NULL OR status = $2) ORDER BY id DESC LIMIT $3",
         )
         .bind(&filter.event_id)
         .bind(&filter.status)
-        .bind(i64::from(filter.limit))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failed)?;
-        all(&rows, dead_letter)
+        .bind(i64::from(filter.limit));
+        self.all(select, dead_letter).await
     }
 
     async fn conversations(&self, limit: u32) -> Result<Vec<ConversationRecord>, Error> {
-        let rows = sqlx::query("SELECT * FROM factline.conversations ORDER BY watermark_ms DESC LIMIT $1")
-            .bind(i64::from(limit))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(failed)?;
-        all(&rows, conversation)
+        let select = sqlx::query("SELECT * FROM factline.conversations ORDER BY watermark_ms DESC LIMIT $1")
+            .bind(i64::from(limit));
+        self.all(select, conversation).await
     }
 
     async fn totals(&self) -> Result<Totals, Error> {
-        let row = sqlx::query(
+        let select = sqlx::query(
             "SELECT (SELECT count(*) FROM factline.event_ledger WHERE outcome = 'processed') AS processed, \
              (SELECT count(*) FROM factline.event_ledger WHERE outcome = 'dead_lettered') AS dead_lettered, \
              (SELECT count(*) FROM factline.facts WHERE superseded_by IS NULL) AS facts, \
              (SELECT count(*) FROM factline.dead_letters WHERE status = 'open') AS open_dead_letters",
-        )
-        .fetch_one(&self.pool)
-        .await
-        .map_err(failed)?;
-        let totals = |row: &PgRow| {
-            Ok(Totals {
-                processed: row.try_get("processed")?,
-                dead_lettered: row.try_get("dead_lettered")?,
-                facts: row.try_get("facts")?,
-                open_dead_letters: row.try_get("open_dead_letters")?,
-            })
-        };
-        totals(&row).map_err(failed)
+        );
+        Ok(self.all(select, totals).await?.pop().unwrap_or_default())
     }
 }
 
-fn all<T>(rows: &[PgRow], one: fn(&PgRow) -> Result<T, sqlx::Error>) -> Result<Vec<T>, Error> {
-    rows.iter().map(one).collect::<Result<_, _>>().map_err(failed)
+impl Store {
+    async fn all<T>(
+        &self,
+        select: Query<'_, Postgres, PgArguments>,
+        one: fn(&PgRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, Error> {
+        let rows =
+            self.database.timely(async |connection| select.fetch_all(connection).await.map_err(failed));
+        rows.await?.iter().map(one).collect::<Result<_, _>>().map_err(failed)
+    }
+}
+
+fn totals(row: &PgRow) -> Result<Totals, sqlx::Error> {
+    Ok(Totals {
+        processed: row.try_get("processed")?,
+        dead_lettered: row.try_get("dead_lettered")?,
+        facts: row.try_get("facts")?,
+        open_dead_letters: row.try_get("open_dead_letters")?,
+    })
 }
 
 fn fact(row: &PgRow) -> Result<FactRecord, sqlx::Error> {

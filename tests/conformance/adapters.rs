@@ -205,8 +205,13 @@ fn raw_sqlite(path: &str) -> SqlitePool {
     SqlitePool::connect_lazy_with(options)
 }
 
+/// A new PostgreSQL database without any tables.
+pub(super) async fn postgres_url() -> String {
+    tokio::task::spawn_blocking(|| Postgres::shared().database()).await.unwrap()
+}
+
 async fn postgres_database() -> PgPool {
-    let url = tokio::task::spawn_blocking(|| Postgres::shared().database()).await.unwrap();
+    let url = postgres_url().await;
     let pool = postgres::pool(&url, 8).unwrap();
     postgres::migrations::source().run(&pool).await.unwrap();
     postgres::migrations::store().run(&pool).await.unwrap();

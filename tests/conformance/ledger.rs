@@ -1,10 +1,12 @@
 //! What the `Ledger` port promises: every event takes effect once and all of it, or not at all.
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use factline::records::{ConversationRecord, DeadLetterFilter, DeadLetterRecord, FactFilter, Totals};
 use factline_pipeline::{
     conversation,
     dead_letter::DeadLetter,
+    event::Event,
+    lease::Fence,
     ledger::{Outcome, Recorded, Recording},
     outage::Error,
 };
@@ -27,7 +29,9 @@ for_every_store! {
         several_may_record_the_same_at_once,
         a_conversation_comes_out_the_same_in_any_order,
         the_first_title_stays,
+        a_tenure_does_not_vouch_for_another_of_the_same_lease,
         a_dead_letter_keeps_every_byte,
+        a_dead_letter_is_never_refused,
         what_could_not_be_published_is_set_aside_once,
         totals_count_what_there_is,
         a_thousand_events_are_one_batch,
@@ -145,6 +149,17 @@ async fn refused_by_name(fixture: &StoreFixture, fences: Vec<factline_pipeline::
     assert!(matches!(&refused, Error::Fenced { lease } if lease == "one"), "{refused:?}");
 }
 
+async fn a_tenure_does_not_vouch_for_another_of_the_same_lease(fixture: &StoreFixture) {
+    let minute = std::time::Duration::from_mins(1);
+    let now = fixture.leases.acquire(&["one".to_owned()], "me", minute).await.unwrap().remove(0);
+    let before = Fence { token: now.token - 1, ..now.clone() };
+    for fences in [[now.clone(), before.clone()], [before, now]] {
+        let refused = fixture.ledger.record("facts", &fences, &[said(1, vec![])]).await;
+        assert!(matches!(&refused, Err(Error::Fenced { lease }) if lease == "one"), "{refused:?}");
+    }
+    assert_eq!(totals(fixture).await, Totals::default());
+}
+
 async fn data_that_the_store_refuses_leaves_nothing_behind(fixture: &StoreFixture) {
     let good = [said(1, vec![likes("tea", 1)]), malformed(2, b"x")];
     let bad = said(3, vec![likes("a NUL: \0", 3)]);
@@ -232,6 +247,58 @@ async fn a_dead_letter_keeps_every_byte(fixture: &StoreFixture) {
     assert_eq!(found.error, "id is not a UUID: \"chat-1\u{fffd}\"");
     assert_eq!((found.partition, found.position.as_deref()), (Some(1), Some("1-0")));
     assert_eq!(found.consumer_group, "facts");
+}
+
+/// Twelve thousand characters that no database can compress into an index entry.
+fn long() -> String {
+    (0..375).map(|_| Uuid::new_v4().simple().to_string()).collect()
+}
+
+/// An event that has whatever a server might refuse, everywhere.
+fn monster(number: i64) -> Event {
+    let mut event = event(&format!("{}\0", long()), number);
+    event.occurred_at = DateTime::<Utc>::MIN_UTC;
+    event.event_type = format!("{}\0", long());
+    event.source = "\0 spelled \\u0000 \\\0".into();
+    event.trace = Some(trace());
+    for text in event.trace.iter_mut().map(|trace| &mut trace.traceparent) {
+        text.push('\0');
+    }
+    event.data.push('\0');
+    event
+}
+
+async fn a_dead_letter_is_never_refused(fixture: &StoreFixture) {
+    let letter_of = |event: &Event| {
+        let mut letter = DeadLetter::of_event(event, cause("refused: \0"));
+        letter.event_id = format!("{}\0", long());
+        letter.topic = format!("{}\0", long());
+        letter.position = Some(format!("{}\0", long()));
+        letter
+    };
+    let (published, read) = (monster(1), monster(2));
+    let unpublishable = letter_of(&published);
+    let mut recording = said(2, vec![]);
+    recording.event_id = read.id;
+    recording.outcome = Outcome::DeadLettered(Box::new(letter_of(&read)));
+    recording.entry.event = Ok(read.clone());
+    for _ in 0..2 {
+        fixture.ledger.record_unpublishable(std::slice::from_ref(&unpublishable)).await.unwrap();
+        record(fixture, std::slice::from_ref(&recording)).await;
+    }
+    let letters = dead_letters(fixture).await;
+    assert_eq!((letters.len(), letters[0].payload.as_bytes()), (2, read.data.as_bytes()));
+    assert_eq!(letters[0].event_type, Some(read.event_type.replace('\0', "\u{fffd}")));
+    for event in [published, read] {
+        assert_eq!(fixture.records.ledger(event.id).await.unwrap()[0].outcome, "dead_lettered");
+    }
+    let sources = "SELECT CAST(headers ->> 'source' AS BLOB) FROM dead_letters";
+    let source = fixture
+        .sql
+        .bytes(sources, "SELECT convert_to(headers ->> 'source', 'UTF8') FROM factline.dead_letters");
+    assert_eq!(String::from_utf8(source.await).unwrap(), "\u{fffd} spelled \\u0000 \\\u{fffd}");
+    let by_id = DeadLetterFilter { event_id: Some(letters[0].event_id.clone()), limit: 9, status: None };
+    assert_eq!(fixture.records.dead_letters(&by_id).await.unwrap(), letters[..1]);
 }
 
 async fn what_could_not_be_published_is_set_aside_once(fixture: &StoreFixture) {

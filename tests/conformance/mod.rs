@@ -75,3 +75,7 @@ mod ledger;
 mod facts;
 
 mod leases;
+
+mod custom_outbox;
+
+mod silence;

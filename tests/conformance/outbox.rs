@@ -27,6 +27,8 @@ for_every_outbox! {
         an_event_keeps_the_id_that_it_was_given,
         the_backlog_counts_what_waits_and_what_failed,
         processed_rows_are_deleted_in_helpings_after_their_time,
+        processed_rows_of_unknown_time_do_not_keep_others_from_being_deleted,
+        a_time_that_no_event_can_have_costs_nothing_but_itself,
         nothing_to_do_is_done,
     ]
 }
@@ -249,6 +251,45 @@ async fn processed_rows_are_deleted_in_helpings_after_their_time(fixture: &Outbo
     assert_eq!(ids(&claim_all(outbox).await), all[6..]);
     assert_eq!(outbox.find(inserted[0]).await.unwrap().unwrap().status, "failed");
     assert_eq!(outbox.find(inserted[1]).await.unwrap(), None);
+}
+
+async fn processed_rows_of_unknown_time_do_not_keep_others_from_being_deleted(fixture: &OutboxFixture) {
+    let outbox = &*fixture.outbox;
+    insert(outbox, 5).await;
+    let all = ids(&claim_all(outbox).await);
+    outbox.mark_processed(&all).await.unwrap();
+    let forget = "UPDATE outbox_events SET processed_at = NULL WHERE id IN (SELECT id FROM outbox_events ORDER BY id LIMIT 3)";
+    fixture.sql.run(forget, forget).await;
+    let after = Utc::now() + TimeDelta::hours(1);
+    assert_eq!(outbox.delete_processed(after, 2).await.unwrap(), 2);
+    assert_eq!(outbox.delete_processed(after, 2).await.unwrap(), 0);
+}
+
+/// Both databases know times that RFC 3339 does not.
+async fn a_time_that_no_event_can_have_costs_nothing_but_itself(fixture: &OutboxFixture) {
+    let outbox = &*fixture.outbox;
+    let inserted = insert(outbox, 4).await;
+    fixture
+        .sql
+        .run(
+            "UPDATE outbox_events SET created_at = '+12345-01-01T00:00:00Z'",
+            "UPDATE outbox_events SET created_at = '-infinity', occurred_at = (ARRAY['infinity', '-infinity', \
+             '12345-01-01', '0044-03-15 BC'])[id]::timestamptz",
+        )
+        .await;
+    let before = Utc::now() - TimeDelta::minutes(1);
+    let rows = claim_all(outbox).await;
+    assert_eq!(rows.len(), 4);
+    for (row, id) in rows.iter().zip(&inserted) {
+        let event = row.event.as_ref().unwrap();
+        let now = before..Utc::now();
+        assert!(
+            event.id == *id && (now.contains(&event.occurred_at) || event.occurred_at >= day(0)),
+            "{event:?}"
+        );
+    }
+    outbox.backlog().await.unwrap();
+    assert!(outbox.find(inserted[0]).await.unwrap().is_some());
 }
 
 async fn nothing_to_do_is_done(fixture: &OutboxFixture) {

@@ -163,7 +163,7 @@ async fn explain_tells_the_story_of_an_event_from_the_outbox_to_its_facts() {
     })
     .await;
     let told = text(&stage.run(&["explain", &ids[0]]).stdout);
-    for part in ["published", "read from chat:", "processed", "1 facts", "Ada", "lives_in", "Turin"] {
+    for part in ["published", "read from chat:", "processed", "1 fact", "Ada", "lives_in", "Turin"] {
         assert!(told.contains(part), "{part:?} is not in:\n{told}");
     }
     let facts = text(&stage.run(&["facts", "--subject", "Ada"]).stdout);

@@ -18,19 +18,10 @@ async fn an_outbox_with_text_ids_and_other_names_is_drained_and_its_malformed_id
                  VALUES ('chat-1769035355992', 'c1', '{"content": "I live in Rome."}', 1769067105.25)"#,
         )
         .await;
-    std::fs::write(
-        stage.folder.path().join("factline.toml"),
-        r#"
-        [source]
-        table = "app.jobs"
-        default_topic = "chat"
-        columns = { id = "id", order = "made", event_id = "id", topic = "", key = "chat", event_type = "",
-                    payload = "body", headers = "", occurred_at = "made", created_at = "made", status = "status",
-                    processed_at = "done", attempts = "", error = "error" }
-        "#
-        .replace(",\n                    ", ", "),
-    )
-    .unwrap();
+    // The configuration of the README, word for word.
+    let example =
+        include_str!("../../README.md").split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    std::fs::write(stage.folder.path().join("factline.toml"), example).unwrap();
     let daemon = stage.start(&["run"]);
     stage.until_recorded(31).await;
     super::stage::until("no row is pending", || async {
@@ -65,7 +56,7 @@ async fn an_outbox_with_text_ids_and_other_names_is_drained_and_its_malformed_id
 async fn a_column_that_the_outbox_does_not_have_is_named_with_those_it_has() {
     let stage = Stage::new().await;
     let output = stage
-        .command(&["status"])
+        .command(&["facts"])
         .env("FACTLINE__SOURCE__COLUMNS__KEY", "chat_id")
         .env("FACTLINE__STARTUP_TIMEOUT", "1s")
         .output()

@@ -32,8 +32,8 @@ fn shell(command: &Command, line: &str) -> Command {
 async fn follow(heading: &str, environment: &Command, told: &[&str]) {
     let mut daemon = None;
     for line in commands_below(heading) {
-        if line.starts_with("export ") {
-            continue; // the stage's own servers, under the same names
+        if line.starts_with("export ") || line == "kill %1" {
+            continue; // the stage's own servers, under the same names; and the daemon ends below
         }
         if let Some(background) = line.strip_suffix(" &") {
             let mut shell = shell(environment, &format!("exec {background}"));

@@ -126,7 +126,10 @@ impl ConsumerGroup {
                 if live.is_empty() {
                     live
                 } else {
-                    stream.stranded(&reader, &live).await.unwrap_or_default()
+                    stream.stranded(&reader, &live).await.unwrap_or_else(|error| {
+                        tracing::debug!(error = %outage::chain(&error), "asked again at the next renewal");
+                        Vec::new()
+                    })
                 },
             ))
         };

@@ -185,7 +185,7 @@ pub trait EventStream: Send + Sync {
     /// How every known group stands in every partition of these topics.
     async fn lag(&self, topics: &[String]) -> Result<Vec<GroupLag>, Error>;
 
-    /// All topics that anything was ever appended to.
+    /// All topics that anything was appended to, or that a group was made known to.
     async fn topics(&self) -> Result<Vec<String>, Error>;
 
     /// All partitions of a topic.

@@ -1,0 +1,140 @@
+//! Rows of the outbox as they were read. Nothing in a row is an error here: what is no event says why.
+
+use chrono::{DateTime, Datelike, Utc};
+use factline_pipeline::{
+    cloudevent::{self, Malformed, RawEntry},
+    event::Event,
+    outbox::{Record, Row, RowId},
+    time,
+};
+use serde::{Deserialize, Serialize};
+use sqlx::{Row as _, postgres::PgRow};
+
+use super::statements::IdKind;
+
+/// The years that RFC 3339 can write, and so the only ones that an event can carry.
+const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
+
+/// What the `headers` column holds for us.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct Headers {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) traceparent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tracestate: Option<String>,
+}
+
+/// A row that was claimed.
+pub(super) fn claimed(row: &PgRow, id_kind: IdKind, source: &str) -> Result<Row, sqlx::Error> {
+    let id = match id_kind {
+        IdKind::Number => RowId::Number(row.try_get("row_id")?),
+        IdKind::Text => RowId::Text(text(row, "row_id")?.unwrap_or_default()),
+    };
+    let topic = text(row, "topic")?;
+    let attributes = attributes(row, &id, source)?;
+    // A row whose time is no text says here when it happened, or when it was inserted.
+    let time = row.try_get::<Option<DateTime<Utc>>, _>("occurred_at")?;
+    let time =
+        time.map_or_else(|| readable_time(row, "created_at", "created_at_text"), |time| Ok(Some(time)));
+    let event =
+        cloudevent::parse(topic.as_deref().unwrap_or_default(), attributes, time?.unwrap_or_else(Utc::now));
+    let event = event.and_then(|event| match topic {
+        None => Err(malformed(event, cloudevent::Error::Missing("topic"))),
+        Some(_) if !YEARS.contains(&event.occurred_at.year()) => {
+            let reason = time::Error::OutOfRange(event.occurred_at.to_string());
+            Err(malformed(event, cloudevent::Error::Time(reason)))
+        }
+        Some(_) => Ok(event),
+    });
+    Ok(Row { id, topic: topic.unwrap_or_default(), event })
+}
+
+/// The row as the attributes of an entry; what is NULL is not there.
+fn attributes(row: &PgRow, id: &RowId, source: &str) -> Result<RawEntry, sqlx::Error> {
+    let mut attributes = RawEntry::with_capacity(10);
+    for (name, column) in [
+        ("id", "event_id"),
+        ("type", "event_type"),
+        ("partitionkey", "key"),
+        ("time", "occurred_at_text"),
+        ("data", "payload"),
+    ] {
+        if let Some(value) = bytes(row, column)? {
+            attributes.push((name.into(), value));
+        }
+    }
+    let mut attribute = |name: &str, value: &str| attributes.push((name.into(), value.into()));
+    attribute("source", source);
+    if let RowId::Number(number) = id {
+        attribute("sequence", &number.to_string());
+    }
+    let Headers { traceparent, tracestate } = headers(row)?;
+    if let Some(traceparent) = traceparent {
+        attribute("traceparent", &traceparent);
+        if let Some(tracestate) = tracestate {
+            attribute("tracestate", &tracestate);
+        }
+    }
+    Ok(attributes)
+}
+
+/// What could be read as an event, and yet is none.
+fn malformed(event: Event, reason: cloudevent::Error) -> Box<Malformed> {
+    let trace = event.trace.map(|trace| ("traceparent".to_owned(), trace.traceparent));
+    Box::new(Malformed {
+        reason,
+        event_id: event.id.to_string(),
+        key: Some(event.key),
+        event_type: Some(event.event_type),
+        data: event.data.into(),
+        attributes: [("source".to_owned(), event.source)].into_iter().chain(trace).collect(),
+    })
+}
+
+/// A row that was found.
+pub(super) fn found(row: &PgRow) -> Result<Record, sqlx::Error> {
+    let or_empty = |column| text(row, column).map(Option::unwrap_or_default);
+    Ok(Record {
+        id: or_empty("row_id")?,
+        topic: or_empty("topic")?,
+        key: or_empty("key")?,
+        event_type: or_empty("event_type")?,
+        status: or_empty("status")?,
+        created_at: readable_time(row, "created_at", "created_at_text")?,
+        processed_at: readable_time(row, "processed_at", "processed_at_text")?,
+        error: text(row, "error")?,
+        traceparent: headers(row)?.traceparent,
+    })
+}
+
+/// A time for information only: what cannot be read is passed over.
+pub(super) fn readable_time(
+    row: &PgRow,
+    column: &str,
+    text_column: &str,
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    let time = match row.try_get::<Option<DateTime<Utc>>, _>(column)? {
+        None => text(row, text_column)?.and_then(|text| time::parse(&text).ok()),
+        time => time,
+    };
+    Ok(time.filter(|time| YEARS.contains(&time.year())))
+}
+
+/// Headers that cannot be read lose the trace, not the event.
+fn headers(row: &PgRow) -> Result<Headers, sqlx::Error> {
+    let headers = bytes(row, "headers")?.unwrap_or_default();
+    Ok(serde_json::from_slice(&headers).unwrap_or_default())
+}
+
+/// A column's text as it stands there, in whatever encoding: a database without one may hold anything.
+fn bytes(row: &PgRow, column: &str) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    row.try_get_unchecked(column)
+}
+
+fn text(row: &PgRow, column: &str) -> Result<Option<String>, sqlx::Error> {
+    let text = |bytes| match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    };
+    Ok(bytes(row, column)?.map(text))
+}
