@@ -5,8 +5,8 @@
 use factline_pipeline::{dead_letter::DeadLetter, outage::Error};
 use sqlx::SqliteConnection;
 
-use super::{failed, without_nul};
-use crate::nul::json_without_nul;
+use super::failed;
+use crate::nul::{json_without_nul, without_nul};
 
 /// Inserts the letters; says how many they were.
 pub(super) async fn insert<'a>(

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row as _, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use super::{Database, attributes_in, bytes_in, count, failed, json, text_in, text_of, time_of, without_nul};
+use super::{Database, attributes_in, bytes_in, count, failed, json, text_in, text_of, time_of};
+use crate::nul::without_nul;
 
 /// The outbox.
 #[derive(Debug, Clone)]
