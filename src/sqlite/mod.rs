@@ -9,7 +9,7 @@
 //! - [`stream`], and its statements, `entries` and `groups`;
 //! - [`store`]: the ledger, with its `facts` and `dead_letters`; `leases`; `records`, what there is to read.
 
-use std::{borrow::Cow, error::Error as StdError};
+use std::error::Error as StdError;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use factline_pipeline::{cloudevent::RawEntry, outage::Error, time};

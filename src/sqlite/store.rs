@@ -14,7 +14,8 @@ use serde::Serialize;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{Database, dead_letters, facts, failed, json, leases, text_of, unavailable, without_nul};
+use super::{Database, dead_letters, facts, failed, json, leases, text_of, unavailable};
+use crate::nul::without_nul;
 
 /// The consumer group under which rows are recorded that never left the outbox.
 pub const RELAY: &str = "relay";
