@@ -2,7 +2,7 @@
 //!
 //! SQLite has one writer at a time, so entries become visible in the order of their numbers, and "after the last one
 //! delivered" misses none. Readers of this process are woken by an append; what other processes append is found by
-//! looking, every [`POLL`].
+//! looking, every few milliseconds.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

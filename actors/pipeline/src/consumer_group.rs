@@ -38,7 +38,7 @@ const LEAST_SHARE: usize = 64;
 pub struct Settings {
     /// The group's name.
     pub group: String,
-    /// Entries in a read at most, roughly: shared evenly between the partitions, with [`LEAST_SHARE`] for each.
+    /// Entries in a read at most, roughly: shared evenly between the partitions, with a least share for each.
     pub batch_size: usize,
     /// Batches that may be on their way at once.
     pub in_flight: usize,

@@ -7,7 +7,7 @@
 //! rows pending, and pending rows are published again: the ledger knows those that had got through.
 //!
 //! A cursor keeps the scan short. Because identity values become visible out of commit order, a sweep over all
-//! pending rows follows whenever the poller is idle, and at least every [`SWEEP_EVERY`].
+//! pending rows follows whenever the poller is idle, and at least every half second.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
