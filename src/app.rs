@@ -218,6 +218,10 @@ impl<'a> Opener<'a> {
         loop {
             match attempt().await {
                 Ok(reached) => return Ok(reached),
+                // Waiting does not change a table.
+                Err(error @ Outage::Misconfigured { .. }) => {
+                    return Err(Error::Unusable { key, source: Box::new(error) });
+                }
                 Err(source) if Instant::now() + CONNECT_EVERY >= until => {
                     return Err(Error::Unreachable { key, after: self.patience, fix, source });
                 }

@@ -69,6 +69,11 @@ fn refuses_data(error: &sqlx::Error) -> bool {
     }
 }
 
+/// A table that is there and cannot be used as it is configured.
+fn misconfigured(reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+    Error::Misconfigured { service: "postgres", source: reason.into() }
+}
+
 /// An error that no server gave.
 fn unusable(reason: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
     Error::Unavailable { service: "postgres", source: reason.into() }

@@ -24,7 +24,7 @@ use self::{
     rows::Headers,
     statements::{IdKind, Statements},
 };
-use super::{database::Database, failed, unusable};
+use super::{database::Database, failed, misconfigured};
 use crate::{nul::without_nul, outbox_table::OutboxTable};
 
 mod columns;
@@ -53,7 +53,7 @@ impl Outbox {
         let database = database.into();
         let look_up = async |connection: &mut PgConnection| {
             let columns = TableColumns::look_up(connection, table).await?;
-            let statements = Statements::new(table, &columns).map_err(unusable)?;
+            let statements = Statements::new(table, &columns).map_err(misconfigured)?;
             statements.prepare(connection).await?;
             Ok(statements)
         };

@@ -30,6 +30,15 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The server is there, and not what the configuration says: no call will succeed until one of them is changed.
+    #[error("{service} is not what the configuration says")]
+    Misconfigured {
+        /// Which server.
+        service: &'static str,
+        /// What is wrong, with the key.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A lease is held by somebody else now: nothing was written.
     #[error("lease {lease:?} was lost")]
     Fenced {

@@ -8,7 +8,7 @@ use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use super::times::{TimeColumn, without_limits};
 use crate::{
     outbox_table::{Columns, OutboxTable},
-    postgres::{failed, unusable},
+    postgres::{failed, misconfigured, unusable},
 };
 
 /// `processed`, the longest status.
@@ -42,7 +42,7 @@ impl<'a> TableColumns<'a> {
             )));
         }
         let found = Self { columns: &table.columns, types };
-        found.check_names().and_then(|()| found.check_types()).map_err(unusable)?;
+        found.check_names().and_then(|()| found.check_types()).map_err(misconfigured)?;
         Ok(found)
     }
 

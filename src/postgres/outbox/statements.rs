@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Executor as _, PgConnection, SqlSafeStr as _, error::D
 use super::columns::{TableColumns, quoted};
 use crate::{
     outbox_table::OutboxTable,
-    postgres::{failed, unusable},
+    postgres::{failed, misconfigured},
 };
 
 /// How rows are identified.
@@ -63,7 +63,7 @@ impl Statements {
         for (purpose, columns, statement) in all {
             let prepared = connection.prepare(AssertSqlSafe(statement.clone()).into_sql_str()).await;
             prepared.map_err(|error| match &error {
-                sqlx::Error::Database(refusal) if blames_the_statement(refusal.as_ref()) => unusable(format!(
+                sqlx::Error::Database(refusal) if blames_the_statement(refusal.as_ref()) => misconfigured(format!(
                     "cannot {purpose} in this outbox table: {}; check what source.columns says of {columns}",
                     refusal.message()
                 )),
