@@ -16,12 +16,18 @@ use sqlx::{
     Sqlite, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 
 use super::failed;
 
 /// How long to wait for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Between two attempts at something for which SQLite does not wait by itself.
+const LOCKED_PAUSE: Duration = Duration::from_millis(20);
 
 /// Queries that may run beside the writer.
 const READERS: u32 = 4;
@@ -87,10 +93,7 @@ impl Database {
             .synchronous(SqliteSynchronous::Normal);
         let to_write = options.clone().journal_mode(SqliteJournalMode::Wal);
         // Connected first: it makes the file and turns the journal on, which the readers rely on.
-        let writer = pool(1)
-            .connect_with(to_write)
-            .await
-            .map_err(|source| Error::Open { path: path.clone(), source })?;
+        let writer = connect(to_write).await.map_err(|source| Error::Open { path: path.clone(), source })?;
         let readers = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
         Ok(Self { path: path.into(), writer, readers, appended: Arc::default() })
     }
@@ -131,6 +134,24 @@ impl Database {
     pub(super) fn appended(&self) -> &Notify {
         &self.appended
     }
+}
+
+/// Connects, and turns the write-ahead journal on. SQLite does not wait for that as it waits for everything else: of
+/// two processes that open a new file at the same moment, one is told at once that it is locked.
+async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match pool(1).connect_with(options.clone()).await {
+            Err(error) if is_locked(&error) && Instant::now() < deadline => sleep(LOCKED_PAUSE).await,
+            connected => return connected,
+        }
+    }
+}
+
+/// Primary result codes 5 and 6: see <https://www.sqlite.org/rescode.html>.
+fn is_locked(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+    code.is_some_and(|code| [5, 6].contains(&(code & 0xff)))
 }
 
 /// Connections to a file neither age nor break: they are neither renewed nor tested.
@@ -178,6 +199,26 @@ mod tests {
         assert!(matches!(open(occupied.join("factline.db")).await, Error::Folder { .. }));
         assert!(matches!(Database::open("sqlite::memory:").await, Err(Error::InMemory)));
         assert!(matches!(Database::open("sqlite://x.db?mode=odd").await, Err(Error::Location { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_new_database_to_which_somebody_else_writes_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("factline.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let other = pool(1).connect_with(options).await.unwrap();
+        sqlx::raw_sql("CREATE TABLE theirs (n int)").execute(&other).await.unwrap();
+        let writing = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+
+        let location = path.to_str().unwrap().to_owned();
+        let opening = tokio::spawn(async move { Database::open(&location).await });
+        // Without waiting it would have failed by the time that a few other files were opened.
+        for number in 0..3 {
+            let another = folder.path().join(format!("another-{number}.db"));
+            Database::open(another.to_str().unwrap()).await.unwrap().close().await;
+        }
+        writing.rollback().await.unwrap();
+        opening.await.unwrap().unwrap();
     }
 
     #[tokio::test]
