@@ -1,5 +1,7 @@
 //! Factline's own tables in PostgreSQL: the ledger with the facts, conversations and dead letters it guards.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use factline_pipeline::{
     dead_letter::DeadLetter,
@@ -8,6 +10,7 @@ use factline_pipeline::{
     outage::Error,
 };
 use sqlx::{Connection as _, PgConnection, PgPool};
+use uuid::Uuid;
 
 use super::{
     conversations, database::Database, dead_letters, facts, failed, leases, ledger_rows::LedgerRows, unusable,
@@ -42,6 +45,17 @@ impl Ledger for Store {
 
     async fn record_unpublishable(&self, letters: &[DeadLetter]) -> Result<(), Error> {
         self.database.timely(async |connection| record_unpublishable(connection, letters).await).await
+    }
+
+    async fn recorded(&self, group: &str, event_ids: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
+        let select = sqlx::query_scalar(
+            "SELECT event_id FROM factline.event_ledger WHERE consumer_group = $1 AND event_id = ANY ($2)",
+        )
+        .bind(group)
+        .bind(event_ids);
+        let select = async |connection: &mut PgConnection| select.fetch_all(connection).await.map_err(failed);
+        let recorded: Vec<Uuid> = self.database.timely(select).await?;
+        Ok(recorded.into_iter().collect())
     }
 }
 
@@ -82,12 +96,12 @@ async fn record_unpublishable(connection: &mut PgConnection, letters: &[DeadLett
     transaction.commit().await.map_err(failed)
 }
 
-/// Whether the server answers and has the store's tables.
+/// Whether the server answers and has the store's tables, the latest of them included.
 pub async fn ready(pool: &PgPool) -> Result<(), Error> {
     let there = async |connection: &mut PgConnection| {
-        let there = sqlx::query_scalar("SELECT to_regclass('factline.event_ledger') IS NOT NULL");
+        let there = sqlx::query_scalar("SELECT to_regclass('factline.horizons') IS NOT NULL");
         there.fetch_one(connection).await.map_err(failed)
     };
     let there: bool = Database::from(pool.clone()).timely(there).await?;
-    if there { Ok(()) } else { Err(unusable("the store has no tables; run `factline migrate up`")) }
+    if there { Ok(()) } else { Err(unusable("the store has not all of its tables; run `factline migrate up`")) }
 }

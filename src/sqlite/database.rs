@@ -235,6 +235,6 @@ mod tests {
         for task in opened.collect::<Vec<_>>() {
             applied += task.await.unwrap();
         }
-        assert_eq!(applied, 1);
+        assert_eq!(applied, 2);
     }
 }

@@ -76,9 +76,9 @@ mod tests {
         let applied = || async { database.migration_status().await.unwrap()[0].applied };
         assert!(!applied().await);
         for _ in 0..2 {
-            assert_eq!(database.migrate_up().await.unwrap().len(), 1);
+            assert_eq!(database.migrate_up().await.unwrap().len(), 2);
             assert!(database.migrate_up().await.unwrap().is_empty() && applied().await);
-            assert_eq!(database.migrate_down(0).await.unwrap().len(), 1);
+            assert_eq!(database.migrate_down(0).await.unwrap().len(), 2);
             assert!(database.migrate_down(0).await.unwrap().is_empty() && !applied().await);
             let tables: Vec<String> =
                 sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'")

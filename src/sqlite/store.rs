@@ -64,6 +64,19 @@ impl Ledger for Store {
         dead_letters::insert(connection, RELAY, new).await?;
         transaction.commit().await.map_err(failed)
     }
+
+    async fn recorded(&self, group: &str, event_ids: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
+        let recorded: Vec<String> = sqlx::query_scalar(
+            "SELECT l.event_id FROM json_each(?2) AS asked CROSS JOIN event_ledger AS l \
+             ON l.consumer_group = ?1 AND l.event_id = asked.value",
+        )
+        .bind(group)
+        .bind(json(event_ids)?)
+        .fetch_all(self.database.reader())
+        .await
+        .map_err(failed)?;
+        recorded.iter().map(|id| Uuid::parse_str(id)).collect::<Result<_, _>>().map_err(unavailable)
+    }
 }
 
 #[derive(Serialize)]

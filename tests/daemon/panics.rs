@@ -4,6 +4,7 @@
 //! actor that calls it, as far as the supervisor can tell.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -149,6 +150,9 @@ impl Ledger for Buggy<dyn Ledger> {
     }
     async fn record_unpublishable(&self, letters: &[DeadLetter]) -> Result<(), Error> {
         self.inner.record_unpublishable(letters).await
+    }
+    async fn recorded(&self, group: &str, event_ids: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
+        self.inner.recorded(group, event_ids).await
     }
 }
 

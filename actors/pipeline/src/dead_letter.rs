@@ -49,6 +49,10 @@ pub enum ErrorKind {
     Exhausted,
     /// The extraction panicked.
     Panic,
+    /// The extraction did not end within its time.
+    TimedOut,
+    /// The process died again and again while the event was in its hands.
+    Crashed,
     /// A server refused the data.
     Refused,
 }
@@ -62,6 +66,8 @@ impl ErrorKind {
             Self::Permanent => "permanent",
             Self::Exhausted => "exhausted",
             Self::Panic => "panic",
+            Self::TimedOut => "timed_out",
+            Self::Crashed => "crashed",
             Self::Refused => "refused",
         }
     }

@@ -1,5 +1,7 @@
 //! The `Ledger` port: one transaction for the ledger rows, facts, conversations and dead letters of a batch.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -67,4 +69,7 @@ pub trait Ledger: Send + Sync {
 
     /// Sets rows of an outbox aside that can never be published, each once.
     async fn record_unpublishable(&self, letters: &[DeadLetter]) -> Result<(), Error>;
+
+    /// Those of these events that the group's ledger has.
+    async fn recorded(&self, group: &str, event_ids: &[Uuid]) -> Result<HashSet<Uuid>, Error>;
 }

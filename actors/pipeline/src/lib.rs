@@ -6,7 +6,8 @@
 //! # Layout
 //!
 //! - what moves: [`event`], its entry in a stream ([`cloudevent`]), [`chat`] messages, [`fact`]s, [`dead_letter`]s;
-//! - the ports: [`outbox`], [`stream`], [`extractor`], [`ledger`], [`lease`], and how all of them fail, [`outage`];
+//! - the ports: [`outbox`], [`stream`], [`extractor`] and one [`extraction`] with it, [`ledger`], [`lease`], and how all of them
+//!   fail, [`outage`];
 //! - what a batch changes in what is known: [`merge`] for facts, [`conversation`];
 //! - the actors, in the order in which an event meets them: [`outbox_poller`], [`stream_publisher`],
 //!   [`consumer_group`] with its [`assignment`], [`fact_extractor`], [`ledger_writer`]; [`batch`] keeps what moves between them in order;
@@ -32,6 +33,8 @@ pub mod outbox;
 pub mod stream;
 
 pub mod extractor;
+
+pub mod extraction;
 
 pub mod ledger;
 
