@@ -3,8 +3,8 @@
 use std::{collections::HashMap, net::TcpListener, sync::Arc, time::Duration};
 
 use factline_pipeline::{
-    assignment::lease_name,
     consumer_group,
+    extraction_thread::{StuckThreads, Tools},
     extractor::Extractor,
     janitor,
     lease::{Keeper, Leases},
@@ -14,6 +14,7 @@ use factline_pipeline::{
     outbox_poller,
     stream::EventStream,
     tree::{self, Tuning},
+    turns::Turns,
 };
 use factline_supervision::{BackoffPolicy, SupervisorSpec};
 use tokio::time::Instant;
@@ -236,6 +237,15 @@ impl<'a> Opener<'a> {
     }
 }
 
+/// What all parts of one process share.
+#[derive(Debug, Clone, Default)]
+pub struct Process {
+    /// Who may have events in its hands.
+    pub turns: Turns,
+    /// The threads that it can't get back.
+    pub stuck: StuckThreads,
+}
+
 /// What the tree is built from.
 pub struct Wiring<'a> {
     /// The configuration.
@@ -248,12 +258,14 @@ pub struct Wiring<'a> {
     pub listener: Option<TcpListener>,
     /// Where it finds the tree that it is part of.
     pub seen: admin::Seen,
+    /// What all parts share.
+    pub process: Process,
 }
 
 /// The whole tree, in flow order.
 #[must_use]
 pub fn tree(wiring: Wiring<'_>) -> SupervisorSpec {
-    let Wiring { config, adapters, parts, listener, seen } = wiring;
+    let Wiring { config, adapters, parts, listener, seen, process } = wiring;
     let tuning = config.policies();
     let holder = holder_name(&config.instance);
     let mut root = SupervisorSpec::new("root");
@@ -263,7 +275,8 @@ pub fn tree(wiring: Wiring<'_>) -> SupervisorSpec {
     if parts != Parts::Relay {
         let mut consumers = SupervisorSpec::new("consumers");
         for group in &config.groups {
-            consumers = consumers.supervisor(consumer_group(config, group, &adapters, &holder, &tuning));
+            consumers =
+                consumers.supervisor(consumer_group(config, group, &adapters, &process, &holder, &tuning));
         }
         root = root.supervisor(tuning.supervisor("root/consumers", consumers));
     }
@@ -297,10 +310,10 @@ fn relay(config: &Config, adapters: &Adapters, holder: &str, tuning: &dyn Tuning
         stream: stream.clone(),
         keeper: Keeper {
             leases: databases.leases.clone(),
-            names: vec![format!("relay:{}", config.source.name)],
             holder: holder.to_owned(),
             ttl: config.store.lease_ttl,
         },
+        lease: format!("relay:{}", config.source.name),
         settings: outbox_poller::Settings {
             batch_size: config.relay.batch_size,
             in_flight: config.relay.in_flight,
@@ -316,6 +329,7 @@ fn consumer_group(
     config: &Config,
     group: &crate::config::Group,
     adapters: &Adapters,
+    process: &Process,
     holder: &str,
     tuning: &dyn Tuning,
 ) -> SupervisorSpec {
@@ -325,12 +339,16 @@ fn consumer_group(
         stream: stream.clone(),
         keeper: Keeper {
             leases: databases.leases.clone(),
-            names: partitions.iter().map(|partition| lease_name(&group.name, partition)).collect(),
             holder: holder.to_owned(),
             ttl: config.store.lease_ttl,
         },
         partitions,
-        extractors: extractors(config, group),
+        tools: Tools {
+            extractors: extractors(config, group),
+            deadline: group.extract_timeout,
+            stuck: process.stuck.clone(),
+        },
+        turns: process.turns.clone(),
         ledger: databases.ledger.clone(),
         workers: group.workers,
         max_attempts: group.max_attempts,

@@ -36,6 +36,7 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<Verdict> {
         parts: Parts::All,
         listener: None,
         seen: admin::Seen::default(),
+        process: app::Process::default(),
     };
     let tree = factline_supervision::start(app::tree(wiring)).await?;
 

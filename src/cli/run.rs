@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Verdict;
 use crate::{
     admin,
-    app::{self, Opener, Parts, Wiring},
+    app::{self, Opener, Parts, Process, Wiring},
     config::Config,
 };
 
@@ -36,23 +36,28 @@ pub(super) async fn run(arguments: Arguments, config: Config) -> anyhow::Result<
         Some(Only::Relay) => Parts::Relay,
         Some(Only::Consumers) => Parts::Consumers,
     };
+    let process = Process::default();
     let tree = tokio::select! {
-        tree = start(&config, parts) => tree?,
+        tree = start(&config, parts, process.clone()) => tree?,
         () = signals.next() => return Ok(Verdict::Done), // nothing runs yet: nothing to drain
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "factline is running");
     tokio::select! {
         exit = tree.exited() => anyhow::bail!("the supervisor tree gave up: {exit}"),
+        () = process.stuck.too_many() => {
+            stop(&config, &tree, &mut signals).await?;
+            anyhow::bail!("too many extractions never returned, and only the end of the process frees their threads");
+        }
         () = signals.next() => {}
     }
     stop(&config, &tree, &mut signals).await
 }
 
-async fn start(config: &Config, parts: Parts) -> anyhow::Result<Tree> {
+async fn start(config: &Config, parts: Parts, process: Process) -> anyhow::Result<Tree> {
     let listener = listen(&config.admin.bind)?;
     let adapters = Opener::new(config).adapters().await?;
     let seen = admin::Seen::default();
-    let wiring = Wiring { config, adapters, parts, listener, seen: Arc::clone(&seen) };
+    let wiring = Wiring { config, adapters, parts, listener, seen: Arc::clone(&seen), process };
     let tree = factline_supervision::start(app::tree(wiring)).await?;
     seen.get_or_init(|| tree.clone());
     Ok(tree)

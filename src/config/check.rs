@@ -141,6 +141,9 @@ impl Config {
             if group.retry_initial > group.retry_max {
                 wrong.push(format!("groups.{name}.retry_initial is longer than retry_max: swap them"));
             }
+            if group.extract_timeout.is_zero() {
+                wrong.push(format!("groups.{name}.extract_timeout is 0: write \"30s\" or so"));
+            }
             for extractor in &group.extractors {
                 if !self.extractors.contains_key(extractor) {
                     let known: Vec<&str> = self.extractors.keys().map(String::as_str).collect();

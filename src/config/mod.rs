@@ -209,6 +209,9 @@ pub struct Group {
     /// Longest pause between them.
     #[serde(with = "humantime_serde")]
     pub retry_max: Duration,
+    /// How long one extractor may take for one event.
+    #[serde(with = "humantime_serde")]
+    pub extract_timeout: Duration,
 }
 
 impl Default for Group {
@@ -223,6 +226,7 @@ impl Default for Group {
             max_attempts: 5,
             retry_initial: Duration::from_millis(100),
             retry_max: Duration::from_secs(10),
+            extract_timeout: Duration::from_secs(30),
         }
     }
 }

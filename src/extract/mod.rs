@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use factline_pipeline::extractor::Extractor;
 
+pub use misbehave::Misbehave;
 pub use patterns::Patterns;
 pub use title::Title;
 
+mod misbehave;
 mod patterns;
 mod title;
 
 /// Every kind that [`build`] knows, in the order in which they are documented.
-pub const KINDS: [&str; 2] = [patterns::NAME, title::NAME];
+pub const KINDS: [&str; 3] = [patterns::NAME, title::NAME, misbehave::NAME];
 
 /// The extractor of a kind, with its default settings; nothing for an unknown kind.
 #[must_use]
@@ -22,6 +24,7 @@ pub fn build(kind: &str) -> Option<Arc<dyn Extractor>> {
     match kind {
         patterns::NAME => Some(Arc::new(Patterns::new())),
         title::NAME => Some(Arc::new(Title::new())),
+        misbehave::NAME => Some(Arc::new(Misbehave::default())),
         _ => None,
     }
 }

@@ -23,8 +23,10 @@ pub(super) async fn insert(
 async fn insert_one(connection: &mut PgConnection, group: &str, letter: &DeadLetter) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO factline.dead_letters (id, consumer_group, stage, event_id, topic, partition, position, key, \
-         event_type, payload, headers, error_kind, error, fingerprint, attempts) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::jsonb, $12, $13, $14, $15)",
+         event_type, payload, headers, error_kind, error, fingerprint, attempts, first_failed_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::jsonb, $12, $13, $14, $15, \
+         coalesce((SELECT first_failed_at FROM factline.event_attempts \
+           WHERE consumer_group = $2 AND event_id = $16::uuid::text), clock_timestamp()))",
     )
     .bind(letter.id)
     .bind(group)
@@ -41,6 +43,7 @@ async fn insert_one(connection: &mut PgConnection, group: &str, letter: &DeadLet
     .bind(without_nul(&letter.cause.error))
     .bind(letter.fingerprint())
     .bind(i32::try_from(letter.cause.attempts).unwrap_or(i32::MAX))
+    .bind(letter.ledger_id)
     .execute(connection)
     .await
     .map_err(failed)?;

@@ -4,10 +4,10 @@ use std::{collections::HashSet, time::Duration};
 
 use async_trait::async_trait;
 use factline_pipeline::{
-    lease::{Fence, Lease, Leases},
+    lease::{Fence, Lease, Leases, membership},
     outage::Error,
 };
-use sqlx::{PgConnection, Row as _, postgres::PgRow};
+use sqlx::{Connection as _, PgConnection, Row as _, postgres::PgRow};
 
 use super::{failed, store::Store};
 
@@ -25,9 +25,48 @@ impl Leases for Store {
         self.database.timely(async |connection| end_own(connection, names, holder).await).await
     }
 
+    async fn join(&self, club: &str, holder: &str, ttl: Duration) -> Result<Vec<String>, Error> {
+        let join = async |connection: &mut PgConnection| {
+            let mut transaction = connection.begin().await.map_err(failed)?;
+            let members = stay_a_member(&mut transaction, club, holder, ttl).await?;
+            transaction.commit().await.map_err(failed)?;
+            Ok(members)
+        };
+        self.database.timely(join).await
+    }
+
+    async fn leave(&self, club: &str, holder: &str) -> Result<(), Error> {
+        let delete =
+            sqlx::query("DELETE FROM factline.leases WHERE name = $1").bind(membership(club, holder));
+        let delete = async |connection: &mut PgConnection| delete.execute(connection).await.map_err(failed);
+        self.database.timely(delete).await.map(drop)
+    }
+
     async fn list(&self) -> Result<Vec<Lease>, Error> {
         self.database.timely(async |connection| all(connection).await).await
     }
+}
+
+/// Renews the membership, forgets those that have ended, and gives who is left.
+async fn stay_a_member(
+    connection: &mut PgConnection,
+    club: &str,
+    holder: &str,
+    ttl: Duration,
+) -> Result<Vec<String>, Error> {
+    take_free_and_renew_own(connection, &[membership(club, holder)], holder, ttl).await?;
+    sqlx::query(
+        "DELETE FROM factline.leases WHERE starts_with(name, $1) AND expires_at <= clock_timestamp()",
+    )
+    .bind(membership(club, ""))
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    sqlx::query_scalar("SELECT holder FROM factline.leases WHERE starts_with(name, $1) ORDER BY holder")
+        .bind(membership(club, ""))
+        .fetch_all(connection)
+        .await
+        .map_err(failed)
 }
 
 /// The token rises with the holder's change, and never falls.

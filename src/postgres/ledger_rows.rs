@@ -35,7 +35,7 @@ pub(super) struct LedgerRows<'a> {
 impl<'a> LedgerRows<'a> {
     pub(super) fn of_recordings(batch: &'a [Recording]) -> Self {
         let mut rows = Self::default();
-        for Recording { event_id, entry, outcome } in batch {
+        for Recording { event_id, entry, outcome, attempts, .. } in batch {
             let event = entry.event.as_ref().ok();
             rows.event_ids.push(*event_id);
             rows.partitions.push(Some(entry.partition.number.into()));
@@ -45,7 +45,7 @@ impl<'a> LedgerRows<'a> {
                     rows.topics.push(without_nul(&entry.partition.topic));
                     rows.event_types.push(without_nul(event.map_or("", |event| &event.event_type)));
                     let facts = said.as_ref().map_or(0, |said| said.facts.len());
-                    rows.push_outcome("processed", facts, 1);
+                    rows.push_outcome("processed", facts, *attempts);
                 }
                 Outcome::DeadLettered(letter) => rows.push_letter(letter),
             }

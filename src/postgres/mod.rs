@@ -4,7 +4,7 @@
 //!
 //! - [`database`]: a pool whose connections answer in time, or are given up;
 //! - [`outbox`]: the application's outbox table, whatever its columns are called;
-//! - [`store`]: the ledger, with its `ledger_rows`, `facts`, `conversations` and `dead_letters`; `leases`; `records`,
+//! - [`store`]: the ledger, with its `ledger_rows`, `facts`, `conversations`, `dead_letters` and `attempts`; `leases`; `records`,
 //!   what there is to read;
 //! - [`migrations`]: both sets of tables.
 
@@ -16,6 +16,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+mod attempts;
 mod conversations;
 pub mod database;
 mod dead_letters;

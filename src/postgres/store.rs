@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use factline_pipeline::{
+    attempts::{FailedTry, History},
     dead_letter::DeadLetter,
     lease::Fence,
     ledger::{Ledger, Outcome, Recorded, Recording},
@@ -13,7 +14,8 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{
-    conversations, database::Database, dead_letters, facts, failed, leases, ledger_rows::LedgerRows, unusable,
+    attempts, conversations, database::Database, dead_letters, facts, failed, leases,
+    ledger_rows::LedgerRows, unusable,
 };
 
 /// The consumer group under which rows are recorded that never left the outbox.
@@ -45,6 +47,26 @@ impl Ledger for Store {
 
     async fn record_unpublishable(&self, letters: &[DeadLetter]) -> Result<(), Error> {
         self.database.timely(async |connection| record_unpublishable(connection, letters).await).await
+    }
+
+    async fn history(&self, group: &str, event_ids: &[Uuid]) -> Result<History, Error> {
+        let recorded = self.recorded(group, event_ids).await?;
+        let select =
+            async |connection: &mut PgConnection| attempts::select_past(connection, group, event_ids).await;
+        Ok(History { recorded, tried: self.database.timely(select).await? })
+    }
+
+    async fn count_failure(&self, group: &str, failed: FailedTry<'_>) -> Result<(), Error> {
+        self.database
+            .timely(async |connection| attempts::count_failure(connection, group, failed).await)
+            .await
+    }
+
+    async fn count_suspects(&self, group: &str, event_ids: &[Uuid]) -> Result<(), Error> {
+        let count = async |connection: &mut PgConnection| {
+            attempts::count_suspects(connection, group, event_ids).await
+        };
+        self.database.timely(count).await
     }
 
     async fn recorded(&self, group: &str, event_ids: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
@@ -79,6 +101,7 @@ async fn record(
     });
     let letters: Vec<&DeadLetter> = letters.collect();
     dead_letters::insert(connection, group, &letters).await?;
+    attempts::forget_recorded(connection, group, batch).await?;
     transaction.commit().await.map_err(failed)?;
     Ok(Recorded {
         new: new.len() as u64,
@@ -103,5 +126,9 @@ pub async fn ready(pool: &PgPool) -> Result<(), Error> {
         there.fetch_one(connection).await.map_err(failed)
     };
     let there: bool = Database::from(pool.clone()).timely(there).await?;
-    if there { Ok(()) } else { Err(unusable("the store has not all of its tables; run `factline migrate up`")) }
+    if there {
+        Ok(())
+    } else {
+        Err(unusable("the store has not all of its tables; run `factline migrate up`"))
+    }
 }

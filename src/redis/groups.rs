@@ -35,14 +35,14 @@ impl Stream {
         Ok(())
     }
 
-    /// One page of what is pending for anybody, and how often it was delivered; `None` if the group is not known.
+    /// One page of what is pending for anybody; `None` if the group is not known.
     pub(super) async fn pending_page(
         &self,
         group: &str,
         key: &str,
         after: Option<Position>,
         limit: usize,
-    ) -> Result<Option<Vec<(Position, u32)>>, Error> {
+    ) -> Result<Option<Vec<reply::Pending>>, Error> {
         let start = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
         let page = redis::cmd("XPENDING").arg(key).arg(group).arg(start).arg("+").arg(limit).take();
         self.ask_group(&page).await?.map(reply::pending).transpose()
@@ -53,11 +53,11 @@ impl Stream {
         &self,
         reader: &Reader,
         key: &str,
-        positions: impl Iterator<Item = &Position>,
+        positions: impl Iterator<Item = Position>,
     ) -> Result<Option<Value>, Error> {
         let mut claim = redis::cmd("XCLAIM");
         claim.arg(key).arg(&reader.group).arg(&reader.consumer).arg(0);
-        claim.arg(positions.map(ToString::to_string).collect::<Vec<_>>());
+        claim.arg(positions.map(|position| position.to_string()).collect::<Vec<_>>());
         self.ask_group(&claim).await
     }
 

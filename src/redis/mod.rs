@@ -156,14 +156,18 @@ impl EventStream for Stream {
         let mut after = after;
         loop {
             let Some(page) = self.pending_page(&reader.group, &key, after, limit).await? else { break };
-            let Some((last, _)) = page.last() else { return Ok(Vec::new()) };
-            after = Some(*last);
-            let positions = page.iter().map(|(position, _)| position);
+            let Some(last) = page.last() else { return Ok(Vec::new()) };
+            after = Some(last.position);
+            let positions = page.iter().map(|pending| pending.position);
             let Some(claimed) = self.claim(reader, &key, positions).await? else { break };
             let mut entries = delivered(partition, reply::entries(claimed)?);
-            let counts: HashMap<Position, u32> = page.into_iter().collect();
+            let mut before: HashMap<Position, reply::Pending> =
+                page.into_iter().map(|pending| (pending.position, pending)).collect();
             for entry in &mut entries {
-                entry.deliveries = counts.get(&entry.position).map_or(1, |count| count + 1);
+                if let Some(pending) = before.remove(&entry.position) {
+                    entry.deliveries = pending.deliveries + 1;
+                    entry.taken_from = Some(pending.consumer);
+                }
             }
             // A page of entries that were deleted is no end: Redis drops them from the pending list.
             if !entries.is_empty() {
@@ -297,7 +301,7 @@ fn delivered(partition: &Partition, entries: Vec<(Position, RawEntry)>) -> Vec<D
         let milliseconds = i64::try_from(position.major).unwrap_or(i64::MAX);
         let appended_at = DateTime::from_timestamp_millis(milliseconds).unwrap_or_default();
         let event = cloudevent::parse(&partition.topic, raw, appended_at);
-        Delivered { partition: partition.clone(), position, deliveries: 1, event }
+        Delivered { partition: partition.clone(), position, deliveries: 1, taken_from: None, event }
     };
     entries.into_iter().map(entry).collect()
 }

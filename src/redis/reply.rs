@@ -1,6 +1,6 @@
 //! What Redis answers, taken apart without copying payloads.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use factline_pipeline::{cloudevent::RawEntry, outage::Error, stream::Position};
 use redis::{FromRedisValue, Value, from_redis_value};
@@ -87,13 +87,26 @@ pub(super) fn entries(value: Value) -> Result<Vec<(Position, RawEntry)>, Error> 
     Ok(entries)
 }
 
-/// XPENDING with a range: positions and how often each was delivered.
-pub(super) fn pending(value: Value) -> Result<Vec<(Position, u32)>, Error> {
+/// An entry that is pending.
+pub(super) struct Pending {
+    pub(super) position: Position,
+    /// For whom.
+    pub(super) consumer: Arc<str>,
+    /// How often it was delivered.
+    pub(super) deliveries: u32,
+}
+
+/// XPENDING with a range.
+pub(super) fn pending(value: Value) -> Result<Vec<Pending>, Error> {
     let command = "XPENDING";
     let mut pending = Vec::new();
     for entry in array(value, command)? {
-        let [id, _consumer, _idle, deliveries] = take(entry, command)?;
-        pending.push((position(id, command)?, plain(deliveries, command)?));
+        let [id, consumer, _idle, deliveries] = take(entry, command)?;
+        pending.push(Pending {
+            position: position(id, command)?,
+            consumer: String::from_utf8_lossy(&bytes(consumer, command)?).into(),
+            deliveries: plain(deliveries, command)?,
+        });
     }
     Ok(pending)
 }

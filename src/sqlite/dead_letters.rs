@@ -27,11 +27,14 @@ async fn insert_one(
     group: &str,
     letter: &DeadLetter,
 ) -> Result<(), Error> {
-    sqlx::query(
+    sqlx::query(concat!(
         "INSERT INTO dead_letters (id, consumer_group, stage, event_id, topic, partition, position, key, \
-         event_type, payload, headers, error_kind, error, fingerprint, attempts) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-    )
+         event_type, payload, headers, error_kind, error, fingerprint, attempts, first_failed_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
+         coalesce((SELECT first_failed_at FROM event_attempts WHERE consumer_group = ?2 AND event_id = ?16), ",
+        now!(),
+        "))",
+    ))
     .bind(letter.id.to_string())
     .bind(group)
     .bind(letter.cause.stage.as_str())
@@ -47,6 +50,7 @@ async fn insert_one(
     .bind(&*without_nul(&letter.cause.error))
     .bind(letter.fingerprint())
     .bind(letter.cause.attempts)
+    .bind(letter.ledger_id.to_string())
     .execute(connection)
     .await
     .map_err(failed)?;

@@ -196,11 +196,13 @@ fn delivered_of(row: &SqliteRow) -> Result<Delivered, sqlx::Error> {
     let partition = partition_in(row)?;
     let appended_at = text_in(row, "appended_at")?.and_then(|text| time_of(&text).ok());
     let attributes = attributes_in(row, &ATTRIBUTES)?;
+    let taken_from: Option<&str> = row.try_get("consumer")?;
     Ok(Delivered {
         event: cloudevent::parse(&partition.topic, attributes, appended_at.unwrap_or_else(Utc::now)),
         partition,
         position: Position { major: counted_in(row, "entry")?, minor: 0 },
         deliveries: u32::try_from(counted_in(row, "deliveries")?).unwrap_or(u32::MAX),
+        taken_from: taken_from.map(Into::into),
     })
 }
 

@@ -61,7 +61,7 @@ pub(super) async fn select_undelivered(
              AND e.entry > coalesce(g.last_delivered, 0) ORDER BY e.entry LIMIT 1 OFFSET ?3 - 1) AS up_to \
            FROM place AS p LEFT JOIN stream_groups AS g \
            ON g.group_name = ?1 AND g.topic = p.topic AND g.partition = p.partition) \
-         SELECT e.*, 1 AS deliveries FROM due CROSS JOIN stream_entries AS e \
+         SELECT e.*, 1 AS deliveries, NULL AS consumer FROM due CROSS JOIN stream_entries AS e \
          ON e.topic = due.topic AND e.partition = due.partition AND e.entry > due.last \
          AND e.entry <= coalesce(due.up_to, 9223372036854775807) ORDER BY e.topic, e.partition, e.entry",
     )
@@ -133,13 +133,27 @@ pub(super) async fn forget_pending_without_entry(
     Ok(())
 }
 
+/// What is pending, and for whom; then it is pending for this reader.
 pub(super) async fn take_over_pending_after(
     connection: &mut SqliteConnection,
     reader: &Reader,
     partition: &Partition,
     after: i64,
     limit: usize,
-) -> Result<(), Error> {
+) -> Result<Vec<Delivered>, Error> {
+    let rows = sqlx::query(
+        "SELECT e.*, p.deliveries + 1 AS deliveries, p.consumer FROM stream_pending AS p \
+         CROSS JOIN stream_entries AS e ON e.entry = p.entry \
+         WHERE p.group_name = ?1 AND p.topic = ?2 AND p.partition = ?3 AND p.entry > ?4 ORDER BY p.entry LIMIT ?5",
+    )
+    .bind(&reader.group)
+    .bind(&*partition.topic)
+    .bind(partition.number)
+    .bind(after)
+    .bind(count(limit))
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(failed)?;
     sqlx::query(concat!(
         "UPDATE stream_pending SET consumer = ?6, deliveries = deliveries + 1, delivered_at = ",
         now!(),
@@ -154,29 +168,6 @@ pub(super) async fn take_over_pending_after(
     .bind(count(limit))
     .bind(&reader.consumer)
     .execute(connection)
-    .await
-    .map_err(failed)?;
-    Ok(())
-}
-
-pub(super) async fn select_pending_after(
-    connection: &mut SqliteConnection,
-    group: &str,
-    partition: &Partition,
-    after: i64,
-    limit: usize,
-) -> Result<Vec<Delivered>, Error> {
-    let rows = sqlx::query(
-        "SELECT e.*, p.deliveries FROM stream_pending AS p CROSS JOIN stream_entries AS e ON e.entry = p.entry \
-         WHERE p.group_name = ?1 AND p.topic = ?2 AND p.partition = ?3 AND p.entry > ?4 \
-         ORDER BY p.entry LIMIT ?5",
-    )
-    .bind(group)
-    .bind(&*partition.topic)
-    .bind(partition.number)
-    .bind(after)
-    .bind(count(limit))
-    .fetch_all(connection)
     .await
     .map_err(failed)?;
     all_delivered(&rows)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use factline_pipeline::{
-    lease::{Fence, Lease, Leases},
+    lease::{Fence, Lease, Leases, membership},
     outage::Error,
 };
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
@@ -35,6 +35,38 @@ impl Leases for Store {
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn join(&self, club: &str, holder: &str, ttl: Duration) -> Result<Vec<String>, Error> {
+        let mut transaction = self.database.write().await?;
+        take_free_and_renew_own(&mut transaction, &json(&[membership(club, holder)])?, holder, ttl).await?;
+        sqlx::query(concat!(
+            "DELETE FROM leases WHERE substr(name, 1, length(?1)) = ?1 AND expires_at <= ",
+            now!()
+        ))
+        .bind(membership(club, ""))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        let members = sqlx::query_scalar(
+            "SELECT holder FROM leases WHERE substr(name, 1, length(?1)) = ?1 ORDER BY holder",
+        )
+        .bind(membership(club, ""))
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(members)
+    }
+
+    async fn leave(&self, club: &str, holder: &str) -> Result<(), Error> {
+        let mut transaction = self.database.write().await?;
+        sqlx::query("DELETE FROM leases WHERE name = ?1")
+            .bind(membership(club, holder))
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
         transaction.commit().await.map_err(failed)
     }
 

@@ -4,6 +4,7 @@ use std::{borrow::Cow, collections::HashSet};
 
 use async_trait::async_trait;
 use factline_pipeline::{
+    attempts::{FailedTry, History},
     conversation,
     dead_letter::DeadLetter,
     lease::Fence,
@@ -14,7 +15,7 @@ use serde::Serialize;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{Database, dead_letters, facts, failed, json, leases, text_of, unavailable};
+use super::{Database, attempts, dead_letters, facts, failed, json, leases, text_of, unavailable};
 use crate::nul::without_nul;
 
 /// The consumer group under which rows are recorded that never left the outbox.
@@ -51,6 +52,7 @@ impl Ledger for Store {
             Outcome::Processed(_) => None,
         });
         let dead_lettered = dead_letters::insert(connection, group, letters).await?;
+        attempts::forget_recorded(connection, group, batch).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(Recorded { new: new.len() as u64, dead_lettered, duplicates: (batch.len() - new.len()) as u64 })
     }
@@ -62,6 +64,24 @@ impl Ledger for Store {
         let mut new_ids = insert_ledger_rows(connection, RELAY, &rows).await?;
         let new = letters.iter().filter(|letter| new_ids.remove(&letter.ledger_id));
         dead_letters::insert(connection, RELAY, new).await?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn history(&self, group: &str, event_ids: &[Uuid]) -> Result<History, Error> {
+        let recorded = self.recorded(group, event_ids).await?;
+        let tried = attempts::select_past(self.database.reader(), group, event_ids).await?;
+        Ok(History { recorded, tried })
+    }
+
+    async fn count_failure(&self, group: &str, failure: FailedTry<'_>) -> Result<(), Error> {
+        let mut transaction = self.database.write().await?;
+        attempts::count_failure(&mut transaction, group, failure).await?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn count_suspects(&self, group: &str, event_ids: &[Uuid]) -> Result<(), Error> {
+        let mut transaction = self.database.write().await?;
+        attempts::count_suspects(&mut transaction, group, event_ids).await?;
         transaction.commit().await.map_err(failed)
     }
 
@@ -95,7 +115,7 @@ struct LedgerRow<'a> {
 
 impl<'a> LedgerRow<'a> {
     fn of_recording(recording: &'a Recording) -> Self {
-        let Recording { event_id, entry, outcome } = recording;
+        let Recording { event_id, entry, outcome, attempts, .. } = recording;
         let event = entry.event.as_ref().ok();
         let trace = event.and_then(|event| event.trace.as_ref());
         let traceparent = trace.map(|trace| without_nul(&trace.traceparent));
@@ -114,7 +134,7 @@ impl<'a> LedgerRow<'a> {
                 event_type: event.map_or("", |event| &event.event_type).into(),
                 outcome: "processed",
                 facts: said.as_ref().map_or(0, |said| said.facts.len()),
-                attempts: 1,
+                attempts: *attempts,
                 ..Self::default()
             }),
         }

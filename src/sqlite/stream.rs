@@ -107,9 +107,8 @@ impl EventStream for Stream {
         let after = after.map_or(0, entries::number_of);
         let mut transaction = self.database.write().await?;
         groups::forget_pending_without_entry(&mut transaction, &reader.group, partition).await?;
-        groups::take_over_pending_after(&mut transaction, reader, partition, after, limit).await?;
         let taken =
-            groups::select_pending_after(&mut transaction, &reader.group, partition, after, limit).await?;
+            groups::take_over_pending_after(&mut transaction, reader, partition, after, limit).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(taken)
     }

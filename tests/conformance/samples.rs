@@ -100,6 +100,8 @@ pub(super) fn said(number: i64, facts: Vec<Fact>) -> Recording {
         event_id: event.id,
         entry: delivered(number, Ok(event)),
         outcome: Outcome::Processed(Some(Box::new(said))),
+        attempts: 1,
+        leaves_traces: false,
     }
 }
 
@@ -123,7 +125,9 @@ pub(super) fn malformed(number: i64, data: &[u8]) -> Recording {
     };
     let entry = delivered(number, Err(Box::new(malformed)));
     let letter = DeadLetter::of_entry(&entry, cause("id is not a UUID: \"chat-1\0\""));
-    Recording { event_id: letter.ledger_id, entry, outcome: Outcome::DeadLettered(Box::new(letter)) }
+    let (event_id, attempts) = (letter.ledger_id, letter.cause.attempts);
+    let outcome = Outcome::DeadLettered(Box::new(letter));
+    Recording { event_id, entry, outcome, attempts, leaves_traces: false }
 }
 
 pub(super) fn cause(error: &str) -> Cause {
@@ -132,5 +136,5 @@ pub(super) fn cause(error: &str) -> Cause {
 
 fn delivered(number: i64, event: Result<Event, Box<cloudevent::Malformed>>) -> Delivered {
     let position = Position { major: number.unsigned_abs(), minor: 0 };
-    Delivered { partition: partition(1), position, deliveries: 1, event }
+    Delivered { partition: partition(1), position, deliveries: 1, taken_from: None, event }
 }

@@ -20,6 +20,7 @@ use factline::{
     config::{self, Sources},
 };
 use factline_pipeline::{
+    attempts::{FailedTry, History},
     dead_letter::DeadLetter,
     event::Event,
     lease::Fence,
@@ -151,6 +152,15 @@ impl Ledger for Buggy<dyn Ledger> {
     async fn record_unpublishable(&self, letters: &[DeadLetter]) -> Result<(), Error> {
         self.inner.record_unpublishable(letters).await
     }
+    async fn history(&self, group: &str, event_ids: &[Uuid]) -> Result<History, Error> {
+        self.inner.history(group, event_ids).await
+    }
+    async fn count_failure(&self, group: &str, failed: FailedTry<'_>) -> Result<(), Error> {
+        self.inner.count_failure(group, failed).await
+    }
+    async fn count_suspects(&self, group: &str, event_ids: &[Uuid]) -> Result<(), Error> {
+        self.inner.count_suspects(group, event_ids).await
+    }
     async fn recorded(&self, group: &str, event_ids: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
         self.inner.recorded(group, event_ids).await
     }
@@ -199,7 +209,14 @@ async fn panic_under(strategy: &str) {
     adapters.databases.ledger = Buggy::new(adapters.databases.ledger);
     adapters.stream = Buggy::new(adapters.stream);
     let seen = admin::Seen::default();
-    let wiring = Wiring { config: &config, adapters, parts: Parts::All, listener: None, seen };
+    let wiring = Wiring {
+        config: &config,
+        adapters,
+        parts: Parts::All,
+        listener: None,
+        seen,
+        process: app::Process::default(),
+    };
     let tree = factline_supervision::start(app::tree(wiring)).await.unwrap();
 
     stage.until_recorded(6000).await;

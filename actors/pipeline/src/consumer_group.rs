@@ -4,13 +4,14 @@
 //! In: [`BatchRecorded`] from the [`LedgerWriter`](crate::ledger_writer::LedgerWriter). Out: [`ExtractBatch`] to
 //! the [`FactExtractor`]s.
 //!
-//! A partition is read by the holder of its lease alone. Whoever has just got the lease first finishes what is
-//! pending there, its own or another's, and then reads new entries: so a key's order holds across crashes, restarts
-//! and daemons. A partition's batches all go to the same extractor, which keeps them in order. An entry is
-//! acknowledged only after the ledger's commit; whatever is lost before that is pending.
+//! A partition is read by the holder of its lease alone; the daemons of a group share its partitions evenly. Whoever
+//! has just got a lease first finishes what is pending there, its own or another's, and then reads new entries: so a
+//! key's order holds across crashes, restarts and daemons. A partition's batches all go to the same extractor, which
+//! keeps them in order. An entry is acknowledged only after the ledger's commit; whatever is lost before that is
+//! pending. What a process that is gone had in its hands is suspect, and what was in such hands before goes alone.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -19,12 +20,16 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use factline_supervision::{BackoffPolicy, Condition, Delays, Lifeline, Ref};
 
 use crate::{
-    assignment::{Assignment, Next},
+    assignment::{Assignment, Next, lease_name, share_of},
+    attempts::Task,
     batch::{BatchId, Chain, Member, Numbering},
-    fact_extractor::{ExtractBatch, FactExtractor},
+    fact_extractor::{ExtractBatch, FactExtractor, Forget},
+    in_flight::InFlight,
     lease::{Keeper, Tenure},
+    ledger::Ledger,
     outage::{self, Error},
     stream::{Delivered, EventStream, Partition, Position, Reader},
+    turns::Turns,
 };
 
 /// How long a read waits for the first new entry.
@@ -40,7 +45,7 @@ pub struct Settings {
     pub group: String,
     /// Entries in a read at most, roughly: shared evenly between the partitions, with a least share for each.
     pub batch_size: usize,
-    /// Batches that may be on their way at once.
+    /// Batches that may be on their way at once. So many batches' entries may be unrecorded, parked ones included.
     pub in_flight: usize,
     /// Pauses during an outage.
     pub outage: BackoffPolicy,
@@ -53,17 +58,42 @@ pub struct Params {
     pub stream: Arc<dyn EventStream>,
     /// All partitions of its topics.
     pub partitions: Vec<Partition>,
-    /// The leases [`lease_name`](crate::assignment::lease_name) of those partitions.
+    /// Who may read them, one daemon each.
     pub keeper: Keeper,
+    /// What is known of entries that somebody had before.
+    pub ledger: Arc<dyn Ledger>,
     /// Where batches go.
     pub extractors: Vec<Ref<FactExtractor>>,
     /// Shared with the extractors and the ledger writer.
     pub chain: Chain,
+    /// Shared by all groups of the process.
+    pub turns: Turns,
     /// How it works.
     pub settings: Settings,
 }
 
-/// A batch was recorded.
+impl Params {
+    /// Whose members share the partitions.
+    fn club(&self) -> String {
+        format!("group:{}", self.settings.group)
+    }
+
+    fn lease_names<'a>(&self, partitions: impl IntoIterator<Item = &'a Partition>) -> Vec<String> {
+        partitions.into_iter().map(|partition| lease_name(&self.settings.group, partition)).collect()
+    }
+
+    /// Whether the consumer of this name was, or is, one of this process.
+    fn is_ours(&self, consumer: &str) -> bool {
+        consumer.strip_prefix(&self.keeper.holder).is_some_and(|rest| rest.starts_with('.'))
+    }
+
+    /// A partition always goes to the same one.
+    fn extractor_of(&self, partition: &Partition) -> usize {
+        usize::from(partition.number) % self.extractors.len()
+    }
+}
+
+/// A batch was recorded, or as much of it as did not have to wait.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct BatchRecorded {
@@ -80,13 +110,33 @@ pub struct ConsumerGroup {
     assignment: Assignment,
     /// Whether any partition is held; nothing is known after a renewal that failed.
     holds: Option<bool>,
-    in_flight: HashSet<BatchId>,
+    in_flight: InFlight,
     numbering: Numbering,
     _member: Member,
     reading: bool,
+    /// What the present read is about.
+    reads: Vec<Partition>,
+    /// What was read and is to be handed on, in this order.
+    portions: VecDeque<Portion>,
     renewing: bool,
+    /// Whether everything was given up, for good.
+    released: bool,
     /// Pauses after reads that went wrong; none, if the last one was right.
     delays: Option<Delays>,
+}
+
+/// Tasks of one extractor that go together.
+struct Portion {
+    extractor: usize,
+    tasks: Vec<Task>,
+    goes_alone: bool,
+}
+
+/// What a renewal found.
+struct Renewed {
+    tenure: Tenure,
+    share: Vec<Partition>,
+    stranded: Vec<Partition>,
 }
 
 impl ConsumerGroup {
@@ -97,12 +147,15 @@ impl ConsumerGroup {
             _member: params.chain.join(),
             numbering: Numbering::begin(&params.chain),
             assignment: Assignment::new(&params.settings.group, params.partitions.clone()),
+            in_flight: InFlight::default(),
             params,
             life,
             holds: None,
-            in_flight: HashSet::new(),
             reading: false,
+            reads: Vec::new(),
+            portions: VecDeque::new(),
             renewing: false,
+            released: false,
             delays: None,
         }
     }
@@ -114,29 +167,15 @@ impl ConsumerGroup {
     }
 
     fn renew_leases(&mut self, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.renewing, true) {
+        if self.released || std::mem::replace(&mut self.renewing, true) {
             return;
         }
-        let (keeper, stream) = (self.params.keeper.clone(), self.params.stream.clone());
-        let (reader, live) = (self.reader(), self.assignment.live().to_vec());
-        let renewal = async move {
-            let tenure = keeper.renew().await?;
-            Ok((
-                tenure,
-                if live.is_empty() {
-                    live
-                } else {
-                    stream.stranded(&reader, &live).await.unwrap_or_else(|error| {
-                        tracing::debug!(error = %outage::chain(&error), "asked again at the next renewal");
-                        Vec::new()
-                    })
-                },
-            ))
-        };
-        ctx.spawn(renewal.into_actor(self).map(|renewed: Result<_, Error>, group, ctx| {
+        let (live, held) = (self.assignment.live().to_vec(), self.assignment.held().cloned().collect());
+        let renewal = renew(self.params.clone(), self.reader(), live, held);
+        ctx.spawn(renewal.into_actor(self).map(|renewed, group, ctx| {
             group.renewing = false;
             match renewed {
-                Ok((tenure, stranded)) => group.accept(tenure, &stranded, ctx),
+                Ok(renewed) => group.accept(renewed, ctx),
                 Err(error) => {
                     tracing::warn!(error = %outage::chain(&error), "partition leases could not be renewed");
                     group.life.set_condition(Condition::Degraded(outage::chain(&error)));
@@ -146,8 +185,9 @@ impl ConsumerGroup {
         }));
     }
 
-    fn accept(&mut self, tenure: Tenure, stranded: &[Partition], ctx: &mut Context<Self>) {
-        let won = self.assignment.accept(tenure);
+    fn accept(&mut self, renewed: Renewed, ctx: &mut Context<Self>) {
+        let Renewed { tenure, share, stranded } = renewed;
+        let won = self.assignment.accept(tenure, &share);
         if won > 0 {
             tracing::info!(group = self.params.settings.group, partitions = won, "partitions taken on");
         }
@@ -156,35 +196,82 @@ impl ConsumerGroup {
                 partitions = stranded.len(),
                 "entries went to a reader that is gone: taking them over"
             );
-            self.assignment.recover(stranded);
+            self.assignment.recover(&stranded);
         }
         let holds = Some(self.assignment.holds_any());
         if self.holds != holds {
             self.holds = holds;
             self.life.set_condition(match holds {
                 Some(true) => Condition::Healthy,
-                _ => Condition::Standby("another daemon reads all partitions".into()),
+                _ => Condition::Standby("other daemons read all partitions".into()),
             });
         }
+        self.give_back(ctx);
         self.read(ctx);
+    }
+
+    /// Gives back what is another daemon's share by now and has nothing in this one's hands any more. What is parked
+    /// is pending, and counted: the other one goes on with it.
+    fn give_back(&mut self, ctx: &mut Context<Self>) {
+        let leaving = self.assignment.leaving().iter();
+        let done = |partition: &&Partition| {
+            !self.reads.contains(partition)
+                && !self.in_flight.is_moving(partition)
+                && !self
+                    .portions
+                    .iter()
+                    .any(|portion| portion.tasks.iter().any(|task| task.entry.partition == **partition))
+        };
+        let done: Vec<Partition> = leaving.filter(done).cloned().collect();
+        if done.is_empty() {
+            return;
+        }
+        self.assignment.left(&done);
+        done.iter().for_each(|partition| self.in_flight.forget(partition));
+        let params = self.params.clone();
+        let release = async move {
+            for partition in &done {
+                let extractor = &params.extractors[params.extractor_of(partition)];
+                if extractor.deliver(Forget(partition.clone())).await.is_err() {
+                    tracing::debug!("an extractor is gone, and with it what was parked there");
+                }
+            }
+            tracing::info!(
+                group = params.settings.group,
+                partitions = done.len(),
+                "partitions given to another daemon"
+            );
+            params.keeper.release(&params.lease_names(&done)).await
+        };
+        ctx.spawn(release.into_actor(self).map(|released, _, _| {
+            if let Err(error) = released {
+                tracing::warn!(error = %outage::chain(&error), "partition leases were left to expire");
+            }
+        }));
     }
 
     /// Reads the next entries if there is room for them; otherwise whatever ends the lack of room calls again.
     fn read(&mut self, ctx: &mut Context<Self>) {
-        let full = self.in_flight.len() >= self.params.settings.in_flight;
+        let Settings { in_flight, batch_size, .. } = self.params.settings;
+        let full = self.in_flight.is_full(in_flight, in_flight * batch_size);
         if self.reading || full || self.life.is_stopping() {
             return;
         }
         let Some(next) = self.assignment.next(READ_WAIT) else { return };
         self.reading = true;
+        self.reads = match &next {
+            Next::Pending(partition, _) => vec![partition.clone()],
+            Next::New(partitions, _) => partitions.clone(),
+        };
         let began_in = self.numbering.epoch();
-        let entries = read(self.params.clone(), self.life.clone(), self.reader(), next.clone());
-        ctx.spawn(entries.into_actor(self).map(move |entries, group, ctx| {
+        let tasks = read(self.params.clone(), self.life.clone(), self.reader(), next.clone());
+        ctx.spawn(tasks.into_actor(self).map(move |tasks, group, ctx| {
             group.reading = false;
-            match entries {
+            group.reads.clear();
+            match tasks {
                 // What was read before the group started over is pending, and read again in its turn.
                 Ok(_) if began_in != group.numbering.epoch() => group.read(ctx),
-                Ok(entries) => group.take_in(next, entries, ctx),
+                Ok(tasks) => group.take_in(next, tasks, ctx),
                 Err(error) => group.read_failed(&next, &error, ctx),
             }
         }));
@@ -213,51 +300,46 @@ impl ConsumerGroup {
         });
     }
 
-    fn take_in(&mut self, next: Next, mut entries: Vec<Delivered>, ctx: &mut Context<Self>) {
+    fn take_in(&mut self, next: Next, mut read: Read, ctx: &mut Context<Self>) {
         self.life.progress();
         if matches!(next, Next::New(..)) && self.delays.take().is_some() {
             tracing::info!(actor = self.life.path(), "recovered");
             self.life.set_condition(Condition::Healthy);
         }
-        self.assignment.took(next, &mut entries);
-        if entries.is_empty() {
-            self.finish_if_drained(ctx);
-            return self.read(ctx);
-        }
-        let batches = self.batches_of(entries);
-        self.reading = true; // until they are delivered: order must hold on the way to each extractor
-        let delivery = async move {
-            for (extractor, batch) in batches {
-                extractor.deliver(batch).await?;
-            }
-            Ok::<(), factline_supervision::SendError>(())
-        };
-        ctx.spawn(delivery.into_actor(self).map(|delivered, group, ctx| {
-            group.reading = false;
-            if let Err(error) = delivered {
-                group.life.fail(format_args!("an extractor is gone: {error}"));
-            }
-            group.finish_if_drained(ctx);
-            group.read(ctx);
-        }));
+        self.assignment.took(next, read.last, &mut read.tasks);
+        self.portions = portions_of(&self.params, read.tasks);
+        self.hand_on(ctx);
     }
 
-    /// One batch for each extractor; a partition always goes to the same one.
-    fn batches_of(&mut self, entries: Vec<Delivered>) -> Vec<(Ref<FactExtractor>, ExtractBatch)> {
-        let workers = self.params.extractors.len();
-        let mut parts: BTreeMap<usize, Vec<Delivered>> = BTreeMap::new();
-        for entry in entries {
-            parts.entry(usize::from(entry.partition.number) % workers).or_default().push(entry);
+    /// Hands on what was read, one portion after the other, each when its turn has come. Then reads on.
+    fn hand_on(&mut self, ctx: &mut Context<Self>) {
+        if self.life.is_stopping() {
+            self.portions.clear(); // all of it is pending
         }
-        let mut batches = Vec::with_capacity(parts.len());
-        for (worker, entries) in parts {
-            let batch = self.numbering.next_batch();
-            self.in_flight.insert(batch);
-            let fences = self.assignment.fences_of(&entries);
-            batches.push((self.params.extractors[worker].clone(), ExtractBatch { batch, fences, entries }));
-        }
-        self.life.set_in_flight(self.in_flight.len());
-        batches
+        let Some(portion) = self.portions.pop_front() else {
+            self.finish_if_drained(ctx);
+            self.give_back(ctx);
+            return self.read(ctx);
+        };
+        self.reading = true; // until they are delivered: order must hold on the way to each extractor
+        let Portion { extractor, tasks, goes_alone } = portion;
+        let batch = self.numbering.next_batch();
+        self.in_flight.add(batch, tasks.iter().map(|task| &task.entry.partition));
+        self.life.set_in_flight(self.in_flight.moving());
+        let fences = self.assignment.fences_of(&tasks);
+        let (turns, extractor) = (self.params.turns.clone(), self.params.extractors[extractor].clone());
+        let delivery = async move {
+            let turn = turns.take(goes_alone).await;
+            extractor.deliver(ExtractBatch { batch, fences, tasks }).await.map(|()| turn)
+        };
+        ctx.spawn(delivery.into_actor(self).map(move |delivered, group, ctx| {
+            group.reading = false;
+            match delivered {
+                Ok(turn) => group.in_flight.began(batch, turn),
+                Err(error) => group.life.fail(format_args!("an extractor is gone: {error}")),
+            }
+            group.hand_on(ctx);
+        }));
     }
 
     /// Waits until what is under way has become void and the chain is whole; then all that is held is read again.
@@ -272,12 +354,17 @@ impl ConsumerGroup {
                 "batches became void: reading again what is pending"
             );
             group.numbering = Numbering::begin(&group.params.chain);
-            group.in_flight.clear();
-            group.life.set_in_flight(0);
+            group.forget_all();
             group.assignment.forget();
             group.watch_chain(ctx);
             group.renew_leases(ctx);
         }));
+    }
+
+    fn forget_all(&mut self) {
+        self.in_flight = InFlight::default();
+        self.portions.clear();
+        self.life.set_in_flight(0);
     }
 
     fn drain(&mut self, ctx: &mut Context<Self>) {
@@ -285,19 +372,26 @@ impl ConsumerGroup {
         // If the writer or an extractor is gone, what it had in hand never comes back; its entries are pending.
         let voided = self.numbering.voided();
         ctx.spawn(voided.into_actor(self).map(|(), group, ctx| {
-            group.in_flight.clear();
+            group.forget_all();
             group.reading = false;
             group.finish_if_drained(ctx);
         }));
         self.finish_if_drained(ctx);
     }
 
+    /// What is parked is left: it is pending, and its counts are durable.
     fn finish_if_drained(&mut self, ctx: &mut Context<Self>) {
-        if !self.life.is_stopping() || !self.in_flight.is_empty() || self.reading {
+        if !self.life.is_stopping() || self.in_flight.moving() > 0 || self.reading {
             return;
         }
-        let keeper = self.params.keeper.clone();
-        let release = async move { keeper.release().await };
+        if std::mem::replace(&mut self.released, true) {
+            return;
+        }
+        let params = self.params.clone();
+        let release = async move {
+            params.keeper.release(&params.lease_names(&params.partitions)).await?;
+            params.keeper.leave(&params.club()).await
+        };
         ctx.spawn(release.into_actor(self).map(|released, _, ctx| {
             if let Err(error) = released {
                 tracing::warn!(error = %outage::chain(&error), "partition leases were left to expire");
@@ -327,15 +421,17 @@ impl Handler<BatchRecorded> for ConsumerGroup {
 
     fn handle(&mut self, message: BatchRecorded, ctx: &mut Self::Context) {
         let BatchRecorded { batch, recorded } = message;
+        let partitions: Vec<Partition> = recorded.iter().map(|(partition, _)| partition.clone()).collect();
         let acknowledgement = acknowledge(self.params.clone(), self.life.clone(), recorded);
         ctx.spawn(acknowledgement.into_actor(self).map(move |acknowledged, group, ctx| {
             if let Err(error) = acknowledged {
                 // The entries stay pending; whoever takes them over finds them in the ledger.
                 tracing::warn!(error = %outage::chain(&error), "recorded entries were not acknowledged");
             }
-            group.in_flight.remove(&batch);
-            group.life.set_in_flight(group.in_flight.len());
+            group.in_flight.recorded(batch, &partitions);
+            group.life.set_in_flight(group.in_flight.moving());
             group.finish_if_drained(ctx);
+            group.give_back(ctx);
             group.read(ctx);
         }));
     }
@@ -347,19 +443,106 @@ async fn prepare(params: Params, life: Lifeline) -> Result<(), Error> {
     outage::ride_out(&life, &settings.outage, || stream.ensure_group(&settings.group, partitions)).await
 }
 
+/// One batch for each extractor and one for each that goes alone, so that each partition's order holds.
+fn portions_of(params: &Params, tasks: Vec<Task>) -> VecDeque<Portion> {
+    let mut portions: VecDeque<Portion> = VecDeque::new();
+    // Where each extractor's present portion is; whoever goes alone ends them all.
+    let mut open: BTreeMap<usize, usize> = BTreeMap::new();
+    for task in tasks {
+        let (extractor, goes_alone) = (params.extractor_of(&task.entry.partition), task.goes_alone());
+        match open.get(&extractor).filter(|_| !goes_alone) {
+            Some(&index) => portions[index].tasks.push(task),
+            None => {
+                if goes_alone {
+                    open.clear();
+                } else {
+                    open.insert(extractor, portions.len());
+                }
+                portions.push_back(Portion { extractor, tasks: vec![task], goes_alone });
+            }
+        }
+    }
+    portions
+}
+
+/// Joins those who share the partitions, takes and renews what is to be ours, and what is not yet given back.
+async fn renew(
+    params: Params,
+    reader: Reader,
+    live: Vec<Partition>,
+    held: BTreeSet<Partition>,
+) -> Result<Renewed, Error> {
+    let members = params.keeper.join(&params.club()).await?;
+    let share = share_of(&params.partitions, &members, &params.keeper.holder);
+    let wanted: BTreeSet<&Partition> = share.iter().chain(&held).collect();
+    let tenure = params.keeper.renew(&params.lease_names(wanted)).await?;
+    let stranded = if live.is_empty() {
+        live
+    } else {
+        params.stream.stranded(&reader, &live).await.unwrap_or_else(|error| {
+            tracing::debug!(error = %outage::chain(&error), "asked again at the next renewal");
+            Vec::new()
+        })
+    };
+    Ok(Renewed { tenure, share, stranded })
+}
+
+/// What a read gave.
+struct Read {
+    tasks: Vec<Task>,
+    /// The position of the last entry, which may have been recorded already.
+    last: Option<Position>,
+}
+
 /// Taking over may be tried again and again; reading new entries may not, for nobody knows what a failed read got.
-async fn read(params: Params, life: Lifeline, reader: Reader, next: Next) -> Result<Vec<Delivered>, Error> {
+async fn read(params: Params, life: Lifeline, reader: Reader, next: Next) -> Result<Read, Error> {
     let Params { stream, settings, .. } = &params;
     match &next {
         Next::Pending(partition, after) => {
-            let take_over = || stream.take_over_pending(&reader, partition, *after, settings.batch_size);
+            let take_over = async || {
+                let taken = stream.take_over_pending(&reader, partition, *after, settings.batch_size).await?;
+                let last = taken.last().map(|entry| entry.position);
+                Ok(Read { tasks: without_recorded(&params, partition, taken).await?, last })
+            };
             outage::ride_out(&life, &settings.outage, take_over).await
         }
         Next::New(partitions, wait) => {
             let share = (settings.batch_size / partitions.len().max(1)).max(LEAST_SHARE);
-            stream.read_new(&reader, partitions, share, *wait).await
+            let entries = stream.read_new(&reader, partitions, share, *wait).await?;
+            Ok(Read { tasks: entries.into_iter().map(Task::fresh).collect(), last: None })
         }
     }
+}
+
+/// What of these pending entries is still to be done, with what is known of it. The others only lack their
+/// acknowledgement.
+async fn without_recorded(
+    params: &Params,
+    partition: &Partition,
+    taken: Vec<Delivered>,
+) -> Result<Vec<Task>, Error> {
+    let group = &params.settings.group;
+    let ids: Vec<_> = taken.iter().filter_map(|entry| Some(entry.event.as_ref().ok()?.id)).collect();
+    if ids.is_empty() {
+        return Ok(taken.into_iter().map(Task::fresh).collect());
+    }
+    let history = params.ledger.history(group, &ids).await?;
+    let (mut tasks, mut recorded) = (Vec::with_capacity(taken.len()), Vec::new());
+    for entry in taken {
+        let id = entry.event.as_ref().ok().map(|event| event.id);
+        if id.is_some_and(|id| history.recorded.contains(&id)) {
+            recorded.push(entry.position);
+            continue;
+        }
+        let past = id.and_then(|id| history.tried.get(&id)).copied().unwrap_or_default();
+        let is_suspect =
+            id.is_some() && entry.taken_from.as_deref().is_some_and(|owner| !params.is_ours(owner));
+        tasks.push(Task { entry, past, is_suspect });
+    }
+    if !recorded.is_empty() {
+        params.stream.acknowledge(group, partition, &recorded).await?;
+    }
+    Ok(tasks)
 }
 
 async fn acknowledge(

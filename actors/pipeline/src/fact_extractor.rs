@@ -3,40 +3,57 @@
 //! In: [`ExtractBatch`] from the [`ConsumerGroup`](crate::consumer_group::ConsumerGroup). Out: [`RecordBatch`] to
 //! the [`LedgerWriter`].
 //!
-//! One of a pool; each has a thread of its own, for extraction is the work that may be slow. A panic or an error
-//! costs the event that caused it, nothing else: neighbours go on, the actor lives. Batches leave in the order in
-//! which they came. A crash loses the batch in hand, whose entries are pending in the stream.
+//! One of a pool; each has a thread of its own to extract on, for that is the work that may be slow, or never end. A
+//! panic or an error costs the event that caused it, nothing else: neighbours go on, the actor lives. An event that
+//! fails for now is counted durably and parked until its next try, and what comes of its key waits behind it; other
+//! keys go on. A suspect, which may have brought a process down, is counted durably before it is tried. Batches leave
+//! in the order in which they came. A crash loses what is in hand and parked, all of which is pending in the stream.
 
-use std::{any::Any, collections::VecDeque, panic::AssertUnwindSafe, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture,
+};
 use factline_supervision::{BackoffPolicy, Delays, Lifeline, Ref};
-use futures_util::FutureExt;
+use tokio::time::Instant;
+
+use uuid::Uuid;
 
 use crate::{
+    assignment::lease_name,
+    attempts::{FailedTry, Past, Task},
     batch::{BatchId, Chain, Member},
-    chat,
     dead_letter::{Cause, DeadLetter, ErrorKind, Stage},
-    event::Event,
-    extractor::{self, Extractor},
+    extraction::Failure,
+    extraction_thread::{ExtractionThread, Fate, Tools},
     lease::Fence,
-    ledger::{Outcome, Recording, Said},
+    ledger::{Ledger, Outcome, Recording},
     ledger_writer::{LedgerWriter, RecordBatch},
-    outage,
-    stream::Delivered,
+    outage::{self, Error, Patience},
+    parking::{Lane, Parking, Waiting},
+    stream::{Delivered, Partition},
 };
+
+/// Parked events of one key that are tried at once, at most.
+const LINE_BATCH: usize = 500;
 
 /// What an extractor works with.
 #[derive(Clone)]
 pub struct Params {
-    /// What finds facts, in order; the first title wins.
-    pub extractors: Vec<Arc<dyn Extractor>>,
+    /// The consumer group.
+    pub group: String,
+    /// What it extracts with.
+    pub tools: Tools,
     /// Where batches go.
     pub writer: Ref<LedgerWriter>,
-    /// How often an event is tried whose extraction fails for now.
+    /// Where tries that fail are counted.
+    pub ledger: Arc<dyn Ledger>,
+    /// How often an event is tried whose extraction fails for now, or that brings the process down.
     pub max_attempts: u32,
     /// Pauses between those attempts.
     pub retry: BackoffPolicy,
+    /// Pauses during an outage.
+    pub outage: BackoffPolicy,
     /// Shared with the consumer group and the ledger writer.
     pub chain: Chain,
 }
@@ -50,42 +67,100 @@ pub struct ExtractBatch {
     /// The leases under which its entries were read.
     pub fences: Vec<Fence>,
     /// The entries, each partition's in order.
-    pub entries: Vec<Delivered>,
+    pub tasks: Vec<Task>,
 }
+
+/// A partition is given up: what waits there is somebody else's to try.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Forget(pub Partition);
 
 /// The actor.
 pub struct FactExtractor {
     params: Params,
     life: Lifeline,
     queue: VecDeque<ExtractBatch>,
-    busy: bool,
+    /// Not here while it is in use.
+    bench: Option<Bench>,
+    /// What was to be forgotten while the bench was in use.
+    forget: Vec<Partition>,
+    alarm: Option<SpawnHandle>,
     _member: Member,
+}
+
+/// What work is done at.
+#[derive(Default)]
+struct Bench {
+    parking: Parking,
+    thread: ExtractionThread,
 }
 
 impl FactExtractor {
     /// An extractor with nothing to do.
     #[must_use]
     pub fn new(params: Params, life: Lifeline) -> Self {
-        Self { _member: params.chain.join(), params, life, queue: VecDeque::new(), busy: false }
+        Self {
+            _member: params.chain.join(),
+            params,
+            life,
+            queue: VecDeque::new(),
+            bench: Some(Bench::default()),
+            forget: Vec::new(),
+            alarm: None,
+        }
     }
 
-    fn extract_next(&mut self, ctx: &mut Context<Self>) {
-        self.life.set_in_flight(self.queue.len() + usize::from(self.busy));
-        if self.busy {
+    fn work_next(&mut self, ctx: &mut Context<Self>) {
+        self.life.set_in_flight(self.queue.len() + usize::from(self.bench.is_none()));
+        let Some(mut bench) = self.bench.take() else { return };
+        let chain = &self.params.chain;
+        bench.parking.retain(|batch| chain.is_current(batch));
+        self.forget.drain(..).for_each(|partition| bench.parking.forget(&partition));
+        self.queue.retain(|batch| chain.is_current(batch.batch));
+        let line = if self.life.is_stopping() { None } else { bench.parking.take_due(Instant::now()) };
+        let batch = if line.is_none() { self.queue.pop_front() } else { None };
+        if line.is_none() && batch.is_none() {
+            self.rest(bench, ctx);
             return;
         }
-        let Some(batch) = self.queue.pop_front() else {
-            if self.life.is_stopping() {
-                ctx.stop();
-            }
-            return;
+        let (params, life) = (self.params.clone(), self.life.clone());
+        let work = async move {
+            let worked = match (line, batch) {
+                (Some(line), _) => try_line(&params, &life, &mut bench, line).await,
+                (None, Some(batch)) => extract_batch(&params, &life, &mut bench, batch).await,
+                (None, None) => Ok(()),
+            };
+            (bench, worked)
         };
-        self.busy = true;
-        let work = extract_batch(self.params.clone(), self.life.clone(), batch);
-        ctx.spawn(work.into_actor(self).map(|(), extractor, ctx| {
-            extractor.busy = false;
-            extractor.extract_next(ctx);
+        ctx.spawn(work.into_actor(self).map(|(bench, worked), extractor, ctx| {
+            extractor.bench = Some(bench);
+            extractor.life.progress();
+            if let Err(error) = worked {
+                // What it had in hand is pending; nothing behind it may overtake it.
+                extractor.params.chain.void();
+                tracing::warn!(error, "batches left in the stream");
+            }
+            extractor.work_next(ctx);
         }));
+    }
+
+    /// Nothing to do until something comes, or the time of something parked.
+    fn rest(&mut self, bench: Bench, ctx: &mut Context<Self>) {
+        if let Some(alarm) = self.alarm.take() {
+            ctx.cancel_future(alarm);
+        }
+        if let Some(due) = bench.parking.next_due() {
+            let pause = due.saturating_duration_since(Instant::now());
+            self.alarm = Some(ctx.run_later(pause, |extractor, ctx| {
+                extractor.alarm = None;
+                extractor.work_next(ctx);
+            }));
+        }
+        self.bench = Some(bench);
+        self.life.set_in_flight(0);
+        if self.life.is_stopping() {
+            ctx.stop(); // what is parked is pending, and its count is durable
+        }
     }
 }
 
@@ -93,7 +168,7 @@ impl Actor for FactExtractor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.life.on_stop(ctx, Self::extract_next);
+        self.life.on_stop(ctx, Self::work_next);
         self.life.ready();
     }
 }
@@ -104,200 +179,253 @@ impl Handler<ExtractBatch> for FactExtractor {
     fn handle(&mut self, batch: ExtractBatch, ctx: &mut Self::Context) {
         if self.params.chain.is_current(batch.batch) {
             self.queue.push_back(batch);
-            self.extract_next(ctx);
+            self.work_next(ctx);
         }
     }
 }
 
-async fn extract_batch(params: Params, life: Lifeline, batch: ExtractBatch) {
-    let ExtractBatch { batch, fences, entries } = batch;
-    let mut recordings = Vec::with_capacity(entries.len());
-    for entry in entries {
-        recordings.push(recording_of(&params, entry).await);
-        life.progress();
-    }
-    if let Err(error) = params.writer.deliver(RecordBatch { batch, fences, recordings }).await {
-        life.fail(format_args!("the ledger writer is gone: {error}"));
+impl Handler<Forget> for FactExtractor {
+    type Result = ();
+
+    fn handle(&mut self, Forget(partition): Forget, ctx: &mut Self::Context) {
+        self.forget.push(partition);
+        self.work_next(ctx);
     }
 }
 
-/// What is to be recorded of one entry, whatever happens while it is read and extracted.
-async fn recording_of(params: &Params, entry: Delivered) -> Recording {
-    let outcome = match &entry.event {
-        Ok(event) => said(params, event).await.map(Outcome::Processed),
-        Err(malformed) => Err(Cause {
-            stage: Stage::Consume,
-            kind: ErrorKind::Malformed,
-            error: outage::chain(&malformed.reason),
-            attempts: 1,
-        }),
-    };
-    let outcome = outcome.unwrap_or_else(|cause| {
-        tracing::warn!(
-            partition = %entry.partition, position = %entry.position,
-            kind = cause.kind.as_str(), error = cause.error, "event set aside"
-        );
-        Outcome::DeadLettered(Box::new(DeadLetter::of_entry(&entry, cause)))
-    });
-    let event_id = match (&entry.event, &outcome) {
-        (_, Outcome::DeadLettered(letter)) => letter.ledger_id,
-        (Ok(event), Outcome::Processed(_)) => event.id,
-        (Err(_), Outcome::Processed(_)) => unreachable!("only an event is processed"),
-    };
-    Recording { event_id, entry, outcome }
+async fn extract_batch(
+    params: &Params,
+    life: &Lifeline,
+    bench: &mut Bench,
+    batch: ExtractBatch,
+) -> Result<(), String> {
+    let ExtractBatch { batch, fences, tasks } = batch;
+    let mut free = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let lane = Lane::of(&task.entry);
+        let fence = || fence_of(params, &fences, &task.entry.partition);
+        match lane {
+            // A try that failed in another process may not be due yet.
+            Some(lane) if bench.parking.holds(&lane) || !task.past.due_in.is_zero() => {
+                let due = Instant::now() + task.past.due_in;
+                let fence = fence();
+                bench.parking.park(lane, Waiting { batch, fence, task }, due);
+            }
+            _ => free.push(Waiting { batch, fence: None, task }),
+        }
+    }
+    let recordings = try_all(params, life, bench, free, |entry| fence_of(params, &fences, &entry.partition));
+    let recordings = recordings.await?.into_iter().map(|(_, recording)| recording).collect();
+    deliver(params, RecordBatch { batch, fences, recordings }).await
 }
 
-/// What the event says, or why that will never be known. An event that is no chat message says nothing.
-async fn said(params: &Params, event: &Event) -> Result<Option<Box<Said>>, Cause> {
-    if event.event_type != chat::EVENT_TYPE {
-        return Ok(None);
+/// Tries what has been waiting for its turn, and what waited behind it.
+async fn try_line(
+    params: &Params,
+    life: &Lifeline,
+    bench: &mut Bench,
+    mut line: VecDeque<Waiting>,
+) -> Result<(), String> {
+    let later = line.split_off(line.len().min(LINE_BATCH));
+    let fence = line.front().and_then(|first| first.fence.clone());
+    let recordings = try_all(params, life, bench, line.into(), |_| fence.clone()).await?;
+    for waiting in later {
+        if let Some(lane) = Lane::of(&waiting.task.entry) {
+            bench.parking.park(lane, waiting, Instant::now());
+        }
     }
-    let failed = |kind, error, attempts| Cause { stage: Stage::Extract, kind, error, attempts };
-    let message = chat::Message::parse(event)
-        .map_err(|error| failed(ErrorKind::Malformed, outage::chain(&error), 1))?;
-    let mut said = Said {
-        conversation_id: message.conversation_id.clone(),
-        message_id: message.message_id.clone(),
-        sent_at: message.sent_at,
-        title: None,
-        facts: Vec::new(),
-    };
-    for extractor in &params.extractors {
-        let mut delays = Delays::new(&params.retry);
-        let mut attempts = 1;
-        let extraction = loop {
-            // One event's panic is one event's failure: nothing that it may have left half done is used again.
-            let attempt = AssertUnwindSafe(extractor.extract(event, &message)).catch_unwind().await;
-            match attempt {
-                Ok(Ok(extraction)) => break extraction,
-                Ok(Err(extractor::Error::Retryable(_))) if attempts < params.max_attempts => {
-                    tokio::time::sleep(delays.next_delay()).await;
-                    attempts += 1;
-                }
-                Ok(Err(error @ extractor::Error::Retryable(_))) => {
-                    return Err(failed(ErrorKind::Exhausted, error.to_string(), attempts));
-                }
-                Ok(Err(error)) => return Err(failed(ErrorKind::Permanent, error.to_string(), attempts)),
-                Err(panic) => {
-                    let error = format!("{} panicked: {}", extractor.name(), panic_text(panic.as_ref()));
-                    return Err(failed(ErrorKind::Panic, error, attempts));
-                }
+    let mut batches: Vec<RecordBatch> = Vec::new();
+    for (batch, recording) in recordings {
+        match batches.last_mut() {
+            Some(last) if last.batch == batch => last.recordings.push(recording),
+            _ => {
+                let fences = fence.iter().cloned().collect();
+                batches.push(RecordBatch { batch, fences, recordings: vec![recording] });
+            }
+        }
+    }
+    for batch in batches {
+        deliver(params, batch).await?;
+    }
+    Ok(())
+}
+
+async fn deliver(params: &Params, batch: RecordBatch) -> Result<(), String> {
+    params.writer.deliver(batch).await.map_err(|error| format!("the ledger writer is gone: {error}"))
+}
+
+/// Tries each of them once. Gives what is to be recorded, in order; what failed for now is parked, with what comes
+/// after it of its key.
+async fn try_all(
+    params: &Params,
+    life: &Lifeline,
+    bench: &mut Bench,
+    all: Vec<Waiting>,
+    fence: impl Fn(&Delivered) -> Option<Fence>,
+) -> Result<Vec<(BatchId, Recording)>, String> {
+    let limit = params.max_attempts.max(2); // whoever was only there when a process died gets a second chance
+    let is_condemned = |task: &Task| task.is_suspect && task.deaths() >= limit;
+    count_suspects(params, life, all.iter().map(|one| &one.task).filter(|task| !is_condemned(task))).await?;
+    let mut plan = Vec::with_capacity(all.len());
+    let mut entries = Vec::with_capacity(all.len());
+    for Waiting { batch, mut task, .. } in all {
+        if is_condemned(&task) {
+            plan.push((batch, Planned::SetAside(task)));
+        } else {
+            task.past.suspected = task.deaths();
+            plan.push((batch, Planned::Try(task.past)));
+            entries.push(task.entry);
+        }
+    }
+    let mut tried = bench.thread.extract(&params.tools, entries, || life.progress()).await.into_iter();
+    let mut recordings = Vec::with_capacity(plan.len());
+    for (batch, planned) in plan {
+        let settled = match planned {
+            Planned::SetAside(task)
+                if Lane::of(&task.entry).is_some_and(|lane| bench.parking.holds(&lane)) =>
+            {
+                Settled::Park(Box::new(task), Duration::ZERO)
+            }
+            Planned::SetAside(task) => {
+                let cause = crash_of(&task);
+                Settled::Record(Box::new(set_aside(task, cause)))
+            }
+            Planned::Try(past) => {
+                let Some((entry, fate)) = tried.next() else { break };
+                // It was counted, and this process is alive.
+                settle(params, life, Task { entry, past, is_suspect: false }, fate).await?
             }
         };
-        said.title = said.title.or(extraction.title);
-        said.facts.extend(extraction.facts);
+        match settled {
+            Settled::Record(recording) => recordings.push((batch, *recording)),
+            Settled::Park(task, pause) => {
+                if let Some(lane) = Lane::of(&task.entry) {
+                    let fence = fence(&task.entry);
+                    bench.parking.park(lane, Waiting { batch, fence, task: *task }, Instant::now() + pause);
+                }
+            }
+        }
     }
-    Ok(Some(Box::new(said)))
+    Ok(recordings)
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+enum Planned {
+    SetAside(Task),
+    Try(Past),
+}
+
+enum Settled {
+    Record(Box<Recording>),
+    /// Waits so long, if it is the first of its key to do so.
+    Park(Box<Task>, Duration),
+}
+
+/// What follows from a try. One that failed for now is counted before anything else happens.
+async fn settle(params: &Params, life: &Lifeline, mut task: Task, fate: Fate) -> Result<Settled, String> {
+    let attempts = task.past.attempts + 1;
+    let failure = match fate {
+        Fate::Said(said) => return Ok(Settled::Record(Box::new(processed(task, Outcome::Processed(said))))),
+        Fate::Behind => return Ok(Settled::Park(Box::new(task), Duration::ZERO)),
+        Fate::Unreadable => {
+            let error = task.entry.event.as_ref().err().map(|malformed| outage::chain(&malformed.reason));
+            let (stage, kind) = (Stage::Consume, ErrorKind::Malformed);
+            let cause = Cause { stage, kind, error: error.unwrap_or_default(), attempts: 1 };
+            return Ok(Settled::Record(Box::new(set_aside(task, cause))));
+        }
+        Fate::Failed(failure) => failure,
+    };
+    let Ok(event) = &task.entry.event else {
+        return Ok(Settled::Record(Box::new(set_aside(task, failure.into_cause(attempts)))));
+    };
+    if !failure.retryable || attempts >= params.max_attempts {
+        return Ok(Settled::Record(Box::new(set_aside(task, failure.into_cause(attempts)))));
+    }
+    let retry_in = nth_delay(&params.retry, attempts);
+    count_failure(params, life, event.id, &failure, retry_in).await?;
+    tracing::warn!(
+        event_id = %event.id, key = event.key, attempts, error = failure.error,
+        "extraction failed for now; its key waits for {retry_in:.1?}"
+    );
+    task.past.attempts = attempts;
+    task.past.due_in = Duration::ZERO;
+    Ok(Settled::Park(Box::new(task), retry_in))
+}
+
+async fn count_failure(
+    params: &Params,
+    life: &Lifeline,
+    event_id: Uuid,
+    failure: &Failure,
+    retry_in: Duration,
+) -> Result<(), String> {
+    let failed = FailedTry { event_id, error: &failure.error, retry_in };
+    let count = || params.ledger.count_failure(&params.group, failed);
+    outage::ride_out(Patience::within(life, &params.chain), &params.outage, count).await.map_err(told)
+}
+
+/// Durable before any of them is tried: whoever finds them after the next death knows.
+async fn count_suspects(
+    params: &Params,
+    life: &Lifeline,
+    tasks: impl Iterator<Item = &Task>,
+) -> Result<(), String> {
+    let suspects = tasks.filter(|task| task.is_suspect).filter_map(|task| task.entry.event.as_ref().ok());
+    let suspects: Vec<Uuid> = suspects.map(|event| event.id).collect();
+    if suspects.is_empty() {
+        return Ok(());
+    }
+    let count = || params.ledger.count_suspects(&params.group, &suspects);
+    outage::ride_out(Patience::within(life, &params.chain), &params.outage, count).await.map_err(told)
+}
+
+fn told(error: Error) -> String {
+    outage::chain(&error)
+}
+
+/// The pause after the n-th attempt, counted from 1.
+fn nth_delay(policy: &BackoffPolicy, attempts: u32) -> Duration {
+    let mut delays = Delays::new(policy);
+    let mut delay = delays.next_delay();
+    for _ in 1..attempts {
+        delay = delays.next_delay();
+    }
+    delay
+}
+
+fn fence_of(params: &Params, fences: &[Fence], partition: &Partition) -> Option<Fence> {
+    let name = lease_name(&params.group, partition);
+    fences.iter().find(|fence| fence.name == name).cloned()
+}
+
+fn crash_of(task: &Task) -> Cause {
+    let deaths = task.deaths();
+    Cause {
+        stage: Stage::Extract,
+        kind: ErrorKind::Crashed,
+        error: format!(
+            "the process died {deaths} times with this event in its hands, the last times with nothing else"
+        ),
+        attempts: deaths,
+    }
+}
+
+fn processed(task: Task, outcome: Outcome) -> Recording {
+    let event_id = task.entry.event.as_ref().map_or_else(|_| Uuid::nil(), |event| event.id);
+    let (attempts, leaves_traces) = (task.past.attempts + 1, task.leaves_traces());
+    Recording { event_id, entry: task.entry, outcome, attempts, leaves_traces }
+}
+
+fn set_aside(task: Task, cause: Cause) -> Recording {
+    tracing::warn!(
+        partition = %task.entry.partition, position = %task.entry.position,
+        kind = cause.kind.as_str(), error = cause.error, "event set aside"
+    );
+    let (attempts, leaves_traces) = (cause.attempts, task.leaves_traces());
+    let letter = DeadLetter::of_entry(&task.entry, cause);
+    let event_id = letter.ledger_id;
+    let outcome = Outcome::DeadLettered(Box::new(letter));
+    Recording { event_id, entry: task.entry, outcome, attempts, leaves_traces }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        sync::atomic::{AtomicU32, Ordering},
-        time::Duration,
-    };
-
-    use async_trait::async_trait;
-    use factline_supervision::mailbox;
-
-    use super::*;
-    use crate::{
-        fact::{Extraction, Title},
-        stream::{Partition, Position},
-    };
-
-    /// Does what the message says.
-    #[derive(Default)]
-    struct Obedient {
-        calls: AtomicU32,
-    }
-
-    #[async_trait]
-    impl Extractor for Obedient {
-        fn name(&self) -> &'static str {
-            "obedient"
-        }
-
-        async fn extract(&self, _: &Event, message: &chat::Message) -> Result<Extraction, extractor::Error> {
-            let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
-            match message.content.as_str() {
-                "panic" => panic!("as told"),
-                "fail" => Err(extractor::Error::Permanent("as told".into())),
-                "fail for now" => Err(extractor::Error::Retryable("as told".into())),
-                "fail twice" if call <= 2 => Err(extractor::Error::Retryable("as told".into())),
-                text => {
-                    let title = Title { text: text.to_owned(), source: "obedient" };
-                    Ok(Extraction { facts: Vec::new(), title: Some(title) })
-                }
-            }
-        }
-    }
-
-    fn params() -> (Params, Arc<Obedient>) {
-        let extractor = Arc::new(Obedient::default());
-        let params = Params {
-            extractors: vec![extractor.clone()],
-            writer: mailbox(1).0,
-            max_attempts: 3,
-            retry: BackoffPolicy { initial: Duration::ZERO, ..BackoffPolicy::default() },
-            chain: Chain::of(1),
-        };
-        (params, extractor)
-    }
-
-    fn entry(event_type: &str, data: &str) -> Delivered {
-        let event = Event { event_type: event_type.into(), data: data.into(), ..Event::sample() };
-        Delivered {
-            partition: Partition { topic: "chat".into(), number: 3 },
-            position: Position { major: 1, minor: 2 },
-            deliveries: 1,
-            event: Ok(event),
-        }
-    }
-
-    /// What becomes of a message, and how often it was tried.
-    async fn outcome_of(content: &str) -> (Outcome, u32) {
-        let (params, extractor) = params();
-        let data = serde_json::json!({ "content": content }).to_string();
-        let recording = recording_of(&params, entry(chat::EVENT_TYPE, &data)).await;
-        (recording.outcome, extractor.calls.load(Ordering::SeqCst))
-    }
-
-    async fn dead_letter_of(content: &str) -> (Cause, u32) {
-        let (Outcome::DeadLettered(letter), calls) = outcome_of(content).await else { panic!("processed") };
-        assert_eq!((letter.partition, letter.position.as_deref()), (Some(3), Some("1-2")));
-        (letter.cause, calls)
-    }
-
-    #[tokio::test]
-    async fn a_panic_costs_only_the_event_that_caused_it() {
-        let (cause, _) = dead_letter_of("panic").await;
-        assert_eq!((cause.kind, cause.error.as_str()), (ErrorKind::Panic, "obedient panicked: as told"));
-        assert!(
-            matches!(outcome_of("hello").await.0, Outcome::Processed(Some(said)) if said.title.is_some())
-        );
-    }
-
-    #[tokio::test]
-    async fn a_permanent_error_is_not_tried_again_and_a_retryable_one_is() {
-        let (cause, calls) = dead_letter_of("fail").await;
-        assert_eq!((cause.kind, calls), (ErrorKind::Permanent, 1));
-        let (cause, calls) = dead_letter_of("fail for now").await;
-        assert_eq!((cause.kind, cause.attempts, calls), (ErrorKind::Exhausted, 3, 3));
-        let (outcome, calls) = outcome_of("fail twice").await;
-        assert!(matches!(outcome, Outcome::Processed(Some(_))) && calls == 3);
-    }
-
-    #[tokio::test]
-    async fn an_event_that_is_no_chat_message_says_nothing_and_is_recorded() {
-        let (params, extractor) = params();
-        let recording = recording_of(&params, entry("mail.sent", "not even JSON")).await;
-        assert_eq!(recording.outcome, Outcome::Processed(None));
-        assert_eq!(extractor.calls.load(Ordering::SeqCst), 0);
-    }
-}
+mod tests;

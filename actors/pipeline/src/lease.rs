@@ -35,6 +35,12 @@ pub struct Lease {
     pub held: bool,
 }
 
+/// The lease that says that somebody is a member of a club; without the member, what all those of the club begin with.
+#[must_use]
+pub fn membership(club: &str, holder: &str) -> String {
+    format!("member:{club}:{holder}")
+}
+
 /// Leases on the store's clock.
 #[async_trait]
 pub trait Leases: Send + Sync {
@@ -44,17 +50,22 @@ pub trait Leases: Send + Sync {
     /// Gives up all of the named leases that the holder has.
     async fn release(&self, names: &[String], holder: &str) -> Result<(), Error>;
 
-    /// All leases.
+    /// Makes the holder a member of a club for so long, and gives all present members in order. Those who have not
+    /// said so in time are members no more.
+    async fn join(&self, club: &str, holder: &str, ttl: Duration) -> Result<Vec<String>, Error>;
+
+    /// Ends the holder's membership.
+    async fn leave(&self, club: &str, holder: &str) -> Result<(), Error>;
+
+    /// All leases, memberships included.
     async fn list(&self) -> Result<Vec<Lease>, Error>;
 }
 
-/// Which leases to hold, and for whom.
+/// Holds leases for somebody.
 #[derive(Clone)]
 pub struct Keeper {
     /// Where they are.
     pub leases: Arc<dyn Leases>,
-    /// Their names.
-    pub names: Vec<String>,
     /// Who is to hold them: unique to this process, so that nobody inherits a lease by sharing a name.
     pub holder: String,
     /// How long each lasts; renewed at a third of it.
@@ -97,15 +108,26 @@ impl Keeper {
         self.ttl / 3
     }
 
-    /// Takes what is free and renews what is held. The tenure is counted from before the call, by our own clock.
-    pub async fn renew(&self) -> Result<Tenure, Error> {
+    /// Takes what is free of these and renews what is held. The tenure is counted from before the call, by our own
+    /// clock.
+    pub async fn renew(&self, names: &[String]) -> Result<Tenure, Error> {
         let valid_until = Instant::now() + self.ttl;
-        let fences = self.leases.acquire(&self.names, &self.holder, self.ttl).await?;
+        let fences = self.leases.acquire(names, &self.holder, self.ttl).await?;
         Ok(Tenure { fences, valid_until })
     }
 
-    /// Gives everything up, so that a standby need not wait for the leases to expire.
-    pub async fn release(&self) -> Result<(), Error> {
-        self.leases.release(&self.names, &self.holder).await
+    /// Gives these up, so that nobody need wait for them to expire.
+    pub async fn release(&self, names: &[String]) -> Result<(), Error> {
+        self.leases.release(names, &self.holder).await
+    }
+
+    /// Joins a club, or stays in it; gives its present members in order.
+    pub async fn join(&self, club: &str) -> Result<Vec<String>, Error> {
+        self.leases.join(club, &self.holder, self.ttl).await
+    }
+
+    /// Leaves a club.
+    pub async fn leave(&self, club: &str) -> Result<(), Error> {
+        self.leases.leave(club, &self.holder).await
     }
 }

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{
+    attempts::{FailedTry, History},
     dead_letter::DeadLetter,
     fact::{Fact, Title},
     lease::Fence,
@@ -47,6 +48,10 @@ pub struct Recording {
     pub entry: Delivered,
     /// What became of it.
     pub outcome: Outcome,
+    /// At which attempt, counted from 1.
+    pub attempts: u32,
+    /// Whether earlier tries left something behind that is to be forgotten now.
+    pub leaves_traces: bool,
 }
 
 /// How many events took effect now, and how many had done so before.
@@ -69,6 +74,15 @@ pub trait Ledger: Send + Sync {
 
     /// Sets rows of an outbox aside that can never be published, each once.
     async fn record_unpublishable(&self, letters: &[DeadLetter]) -> Result<(), Error>;
+
+    /// What is known of these events: which of them took effect, and what tries left behind that did not.
+    async fn history(&self, group: &str, event_ids: &[Uuid]) -> Result<History, Error>;
+
+    /// Counts a try that failed for now, and keeps when the next one is due.
+    async fn count_failure(&self, group: &str, failed: FailedTry<'_>) -> Result<(), Error>;
+
+    /// Counts for each of these events that a process died that had it in its hands.
+    async fn count_suspects(&self, group: &str, event_ids: &[Uuid]) -> Result<(), Error>;
 
     /// Those of these events that the group's ledger has.
     async fn recorded(&self, group: &str, event_ids: &[Uuid]) -> Result<HashSet<Uuid>, Error>;

@@ -46,7 +46,7 @@ pub struct RecordBatch {
     pub batch: BatchId,
     /// The leases under which its entries were read.
     pub fences: Vec<Fence>,
-    /// What to record, each partition's in order.
+    /// What to record, each partition's in order. None, if all of the batch was parked: the group wants to know.
     pub recordings: Vec<Recording>,
 }
 
@@ -168,6 +168,9 @@ async fn record(
 ) -> Result<(), Error> {
     let mut ranges: Vec<_> = std::iter::once(0..recordings.len()).collect();
     while let Some(range) = ranges.pop() {
+        if range.is_empty() {
+            continue;
+        }
         let attempt = || params.ledger.record(&params.group, fences, &recordings[range.clone()]);
         match outage::ride_out(Patience::within(life, &params.chain), &params.outage, attempt).await {
             Ok(recorded) => tracing::debug!(
@@ -196,7 +199,7 @@ async fn record(
 fn set_aside(recording: &mut Recording, error: &Error) -> bool {
     let error = outage::chain(error);
     tracing::warn!(event_id = %recording.event_id, error, "event set aside");
-    let cause = Cause { stage: Stage::Record, kind: ErrorKind::Refused, error, attempts: 1 };
+    let cause = Cause { stage: Stage::Record, kind: ErrorKind::Refused, error, attempts: recording.attempts };
     match &mut recording.outcome {
         Outcome::Processed(_) => {
             let letter = DeadLetter::of_entry(&recording.entry, cause);

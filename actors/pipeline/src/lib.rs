@@ -36,6 +36,8 @@ pub mod extractor;
 
 pub mod extraction;
 
+pub mod attempts;
+
 pub mod ledger;
 
 pub mod lease;
@@ -46,6 +48,10 @@ pub mod conversation;
 
 pub mod batch;
 
+pub mod turns;
+
+mod in_flight;
+
 pub mod outbox_poller;
 
 pub mod stream_publisher;
@@ -53,6 +59,10 @@ pub mod stream_publisher;
 pub mod assignment;
 
 pub mod consumer_group;
+
+mod parking;
+
+pub mod extraction_thread;
 
 pub mod fact_extractor;
 

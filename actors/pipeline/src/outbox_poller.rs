@@ -54,8 +54,10 @@ pub struct Params {
     pub outbox: Arc<dyn Outbox>,
     /// Where unpublishable rows are set aside.
     pub ledger: Arc<dyn Ledger>,
-    /// The lease `relay:{source}`.
+    /// Who may publish.
     pub keeper: Keeper,
+    /// The lease `relay:{source}`.
+    pub lease: String,
     /// Where batches go.
     pub publisher: Ref<StreamPublisher>,
     /// Shared with the publisher.
@@ -125,8 +127,8 @@ impl OutboxPoller {
     }
 
     fn renew_lease(&mut self, ctx: &mut Context<Self>) {
-        let keeper = self.params.keeper.clone();
-        let renewal = async move { keeper.renew().await };
+        let (keeper, lease) = (self.params.keeper.clone(), self.params.lease.clone());
+        let renewal = async move { keeper.renew(&[lease]).await };
         ctx.spawn(renewal.into_actor(self).map(|renewed, poller, ctx| {
             match renewed {
                 Ok(tenure) => poller.accept(tenure),
@@ -230,7 +232,7 @@ impl OutboxPoller {
         self.cursor = self.cursor.max(newest);
         self.in_flight.insert(batch, ids);
         self.life.set_in_flight(self.in_flight.len());
-        let (events, refused) = sort_out(rows, &self.params.keeper.names[0]);
+        let (events, refused) = sort_out(rows, &self.params.lease);
         PublishBatch { batch, events, refused }
     }
 
@@ -281,8 +283,8 @@ impl OutboxPoller {
         if !self.life.is_stopping() || !self.in_flight.is_empty() {
             return;
         }
-        let keeper = self.params.keeper.clone();
-        let release = async move { keeper.release().await };
+        let (keeper, lease) = (self.params.keeper.clone(), self.params.lease.clone());
+        let release = async move { keeper.release(&[lease]).await };
         ctx.spawn(release.into_actor(self).map(|released, _, ctx| {
             if let Err(error) = released {
                 tracing::warn!(error = %outage::chain(&error), "the relay's lease was left to expire");

@@ -90,6 +90,8 @@ pub struct Delivered {
     pub position: Position,
     /// How often it has been delivered, this time included.
     pub deliveries: u32,
+    /// The consumer for which it was pending before; none for a new entry.
+    pub taken_from: Option<Arc<str>>,
     /// The event, or why it is none.
     pub event: Result<Event, Box<Malformed>>,
 }

@@ -5,14 +5,12 @@
 
 use std::sync::Arc;
 
-use factline_supervision::{
-    BackoffPolicy, ChildSpec, Lifeline, Placement, Strategy, SupervisorSpec, mailbox,
-};
+use factline_supervision::{BackoffPolicy, ChildSpec, Lifeline, Strategy, SupervisorSpec, mailbox};
 
 use crate::{
     batch::Chain,
     consumer_group::{self, ConsumerGroup},
-    extractor::Extractor,
+    extraction_thread::Tools,
     fact_extractor::{self, FactExtractor},
     janitor::{self, Janitor},
     lease::Keeper,
@@ -22,6 +20,7 @@ use crate::{
     outbox_poller::{self, OutboxPoller},
     stream::{EventStream, Partition},
     stream_publisher::{self, StreamPublisher},
+    turns::Turns,
 };
 
 /// What the configuration says of supervisors and children, by path (`root/relay/outbox_poller`).
@@ -44,8 +43,10 @@ pub struct Relay {
     pub ledger: Arc<dyn Ledger>,
     /// Where events go.
     pub stream: Arc<dyn EventStream>,
-    /// The lease `relay:{source}`.
+    /// Who may publish.
     pub keeper: Keeper,
+    /// The lease `relay:{source}`.
+    pub lease: String,
     /// How the poller works.
     pub settings: outbox_poller::Settings,
 }
@@ -71,6 +72,7 @@ pub fn relay(relay: Relay, tuning: &dyn Tuning) -> SupervisorSpec {
         outbox: relay.outbox,
         ledger: relay.ledger,
         keeper: relay.keeper,
+        lease: relay.lease,
         publisher,
         chain,
         settings: relay.settings,
@@ -94,10 +96,10 @@ pub struct Group {
     pub stream: Arc<dyn EventStream>,
     /// All partitions of its topics.
     pub partitions: Vec<Partition>,
-    /// The leases of those partitions.
+    /// Who may read them.
     pub keeper: Keeper,
     /// What finds facts.
-    pub extractors: Vec<Arc<dyn Extractor>>,
+    pub tools: Tools,
     /// Where they are recorded.
     pub ledger: Arc<dyn Ledger>,
     /// How many events are extracted at once.
@@ -106,6 +108,8 @@ pub struct Group {
     pub max_attempts: u32,
     /// Pauses between attempts.
     pub retry: BackoffPolicy,
+    /// Shared by all groups of the process.
+    pub turns: Turns,
     /// How the group reads.
     pub settings: consumer_group::Settings,
 }
@@ -124,7 +128,7 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
 
     let writer_params = ledger_writer::Params {
         group: name.clone(),
-        ledger: group.ledger,
+        ledger: group.ledger.clone(),
         consumer,
         batch_size: group.settings.batch_size,
         outage: group.settings.outage.clone(),
@@ -138,10 +142,13 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
         .child(tuning.child(&writer_path, ledger_writer));
 
     let extractor_params = fact_extractor::Params {
-        extractors: group.extractors,
+        group: name.clone(),
+        tools: group.tools,
         writer,
+        ledger: group.ledger.clone(),
         max_attempts: group.max_attempts,
         retry: group.retry,
+        outage: group.settings.outage.clone(),
         chain: chain.clone(),
     };
     let mut extractors = Vec::with_capacity(group.workers);
@@ -154,7 +161,7 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
         let child = ChildSpec::actor(id.as_str(), extractor_mailbox, move |life: Lifeline| {
             FactExtractor::new(params.clone(), life)
         });
-        spec = spec.child(tuning.child(&pool_path, child.placement(Placement::OwnArbiter)));
+        spec = spec.child(tuning.child(&pool_path, child));
         extractors.push(extractor);
     }
 
@@ -162,8 +169,10 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
         stream: group.stream,
         partitions: group.partitions,
         keeper: group.keeper,
+        ledger: group.ledger,
         extractors,
         chain,
+        turns: group.turns,
         settings: group.settings,
     };
     let consumer_group = ChildSpec::actor("consumer_group", consumer_mailbox, move |life: Lifeline| {

@@ -1,0 +1,81 @@
+//! What earlier tries at an event left behind.
+//!
+//! It is durable, and written only on failure: a count before the next try of whatever may have brought a process
+//! down, a count and a time after a try that failed for now. What takes effect leaves nothing behind.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use uuid::Uuid;
+
+use crate::stream::Delivered;
+
+/// The tries at one event, in all processes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Tries that failed for now.
+    pub attempts: u32,
+    /// Deaths of processes that had it in their hands.
+    pub suspected: u32,
+    /// For how long it must not be tried yet.
+    pub due_in: Duration,
+}
+
+/// What the store knows of some events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    /// Those that took effect already.
+    pub recorded: HashSet<Uuid>,
+    /// Those that were tried and did not.
+    pub tried: HashMap<Uuid, Past>,
+}
+
+/// A try that failed for now.
+#[derive(Debug, Clone, Copy)]
+pub struct FailedTry<'a> {
+    /// The event.
+    pub event_id: Uuid,
+    /// Why.
+    pub error: &'a str,
+    /// After which time it may be tried again.
+    pub retry_in: Duration,
+}
+
+/// An entry that is to be worked on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// What was read.
+    pub entry: Delivered,
+    /// What earlier tries left behind.
+    pub past: Past,
+    /// Whether it was in the hands of a process that is gone, and is to be counted before it is tried.
+    pub is_suspect: bool,
+}
+
+impl Task {
+    /// An entry that nobody has had before.
+    #[must_use]
+    pub fn fresh(entry: Delivered) -> Self {
+        Self { entry, past: Past::default(), is_suspect: false }
+    }
+
+    /// Whether the store has something about earlier tries, or will have before the next one.
+    #[must_use]
+    pub fn leaves_traces(&self) -> bool {
+        self.is_suspect || self.past.attempts > 0 || self.past.suspected > 0
+    }
+
+    /// Whether it is under so much suspicion that nothing else may be in this process' hands while it is tried.
+    #[must_use]
+    pub fn goes_alone(&self) -> bool {
+        self.past.suspected > 0
+    }
+
+    /// The deaths that it was part of, the last one included.
+    #[must_use]
+    pub fn deaths(&self) -> u32 {
+        self.past.suspected + u32::from(self.is_suspect)
+    }
+}
