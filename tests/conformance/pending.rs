@@ -53,8 +53,10 @@ async fn pending_entries_are_delivered_again_and_counted(fixture: &StreamFixture
     for deliveries in 2..5 {
         let mut again = pending(stream, "g", None, 100).await;
         assert!(again.iter().all(|entry| entry.deliveries == deliveries));
+        let owner = if deliveries == 2 { "a" } else { "b" };
         for entry in &mut again {
             entry.deliveries = 1;
+            assert_eq!(entry.taken_from.take().as_deref(), Some(owner));
         }
         assert_eq!(again, first);
     }

@@ -202,6 +202,11 @@ impl Daemon {
         assert!(sent.success());
     }
 
+    /// Whether it has ended by itself.
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     pub(super) async fn kill(mut self) {
         self.child.kill().unwrap();
         self.ended().await;
