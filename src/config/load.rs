@@ -185,6 +185,8 @@ fn value_as_toml(value: &config::Value) -> toml::Value {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
     use super::*;
 
     #[test]
@@ -202,5 +204,81 @@ mod tests {
             assert!(!told.contains("s3") && !told.contains("ret@"), "{told}");
         }
         assert_eq!(without_passwords("a https://x/y b"), "a https://x/y b");
+    }
+
+    /// A line of a file, more or less.
+    fn line() -> impl Strategy<Value = String> {
+        let key = select(vec![
+            "url",
+            "pool",
+            "batch_size",
+            "poll_min",
+            "retention",
+            "name",
+            "workers",
+            "topics",
+            "kind",
+            "strategy",
+            "within",
+            "backoff_jitter",
+            "every",
+            "bind",
+            "extract_timeout",
+            "order",
+            "partitions",
+        ]);
+        let value = prop_oneof![
+            any::<i64>().prop_map(|number| number.to_string()),
+            any::<f64>().prop_map(|number| number.to_string()),
+            any::<String>().prop_map(|text| format!("{text:?}")),
+            select(vec![
+                "true",
+                "[]",
+                "[1]",
+                "{}",
+                "\"0s\"",
+                "\"9999999999999y\"",
+                "\"\"",
+                "\"auto\"",
+                "\"::1\""
+            ])
+            .prop_map(str::to_owned),
+        ];
+        let section = select(vec![
+            "[source]",
+            "[store]",
+            "[stream]",
+            "[relay]",
+            "[[groups]]",
+            "[extractors.x]",
+            "[supervision.root]",
+            "[supervision.\"root/relay\"]",
+            "[janitor]",
+            "[admin]",
+            "[telemetry]",
+            "[outage]",
+            "[source.columns]",
+        ]);
+        prop_oneof![
+            2 => section.prop_map(str::to_owned),
+            5 => (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
+            1 => any::<String>(),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_configured_is_taken_or_refused_with_a_reason(
+            lines in vec(line(), 0..12),
+            variables in vec(("(SOURCE__|RELAY__|GROUPS__FACTS__|SUPERVISION__ROOT__|A__)?[A-Z_]{0,12}", any::<String>()), 0..4),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("factline.toml");
+            std::fs::write(&file, lines.join("\n")).unwrap();
+            let environment = variables.into_iter().map(|(name, value)| (format!("{PREFIX}{name}"), value));
+            if let Err(error) = load(&Sources { file: Some(file), environment: environment.collect() }) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
     }
 }

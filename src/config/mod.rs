@@ -329,6 +329,9 @@ mod tests {
             max_restarts: Some(1),
             within: Some(Duration::ZERO),
             on_exhausted: Some(supervision::Exhausted::Exit),
+            auto_shutdown: Some(supervision::AutoShutdownName::Never),
+            significant: Some(true),
+            max_consecutive_failures: Some(1),
             restart: Some(supervision::RestartName::Permanent),
             shutdown: Some(Duration::ZERO),
             start_timeout: Some(Duration::ZERO),
@@ -336,6 +339,8 @@ mod tests {
             mailbox: Some(1),
             backoff_initial: Some(Duration::ZERO),
             backoff_max: Some(Duration::ZERO),
+            backoff_jitter: Some(0.5),
+            backoff_reset_after: Some(Duration::ZERO),
         };
         for key in toml::Table::try_from(all).unwrap().keys() {
             assert!(DEFAULTS.contains(&format!("#   {key} ")), "{key}");

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use factline_pipeline::tree::Tuning;
 use factline_supervision::{
-    BackoffPolicy, ChildSpec, OnExhausted, Restart, Shutdown, Strategy, SupervisorSpec,
+    AutoShutdown, BackoffPolicy, ChildSpec, OnExhausted, Restart, Shutdown, Strategy, SupervisorSpec,
 };
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ const SHUTDOWN: Duration = Duration::from_secs(15);
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the configuration says of one supervisor or child; what it leaves out has its default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     /// `one_for_one`, `one_for_all` or `rest_for_one`.
@@ -31,9 +31,18 @@ pub struct Policy {
     /// What happens then: `exit` or `park`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_exhausted: Option<Exhausted>,
+    /// Whether it ends with its significant children: `never`, `any_significant` or `all_significant`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_shutdown: Option<AutoShutdownName>,
     /// `permanent`, `transient` or `temporary`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<RestartName>,
+    /// Whether its end counts for its supervisor's `auto_shutdown`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub significant: Option<bool>,
+    /// How many restarts in a row exhaust its supervisor, however far apart they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_consecutive_failures: Option<u32>,
     /// How long a stop may take.
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub shutdown: Option<Duration>,
@@ -52,6 +61,12 @@ pub struct Policy {
     /// The longest one.
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub backoff_max: Option<Duration>,
+    /// The share by which each is randomly shorter or longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff_jitter: Option<f64>,
+    /// After how long without a failure the pauses begin anew.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub backoff_reset_after: Option<Duration>,
 }
 
 /// [`Strategy`] as the configuration spells it.
@@ -80,6 +95,15 @@ pub enum Exhausted {
     Park,
 }
 
+/// [`AutoShutdown`] as the configuration spells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AutoShutdownName {
+    Never,
+    AnySignificant,
+    AllSignificant,
+}
+
 /// All policies.
 #[derive(Debug, Clone, Default)]
 pub struct Policies(BTreeMap<String, Policy>);
@@ -96,6 +120,8 @@ impl Policy {
         BackoffPolicy {
             initial: self.backoff_initial.unwrap_or(default.initial),
             max: self.backoff_max.unwrap_or(default.max),
+            jitter: self.backoff_jitter.unwrap_or(default.jitter),
+            reset_after: self.backoff_reset_after.unwrap_or(default.reset_after),
             ..default
         }
     }
@@ -115,6 +141,7 @@ impl Policy {
             ("max_restarts", self.max_restarts.is_some()),
             ("within", self.within.is_some()),
             ("on_exhausted", self.on_exhausted.is_some()),
+            ("auto_shutdown", self.auto_shutdown.is_some()),
         ];
         let of_children = [
             ("shutdown", self.shutdown.is_some()),
@@ -122,8 +149,8 @@ impl Policy {
             ("stall_after", self.stall_after.is_some()),
             ("mailbox", self.mailbox.is_some()),
         ];
-        let misplaced = if supervisor { of_children } else { of_supervisors };
-        misplaced.into_iter().find_map(|(key, given)| given.then_some(key))
+        let misplaced = if supervisor { of_children.as_slice() } else { &of_supervisors };
+        misplaced.iter().find_map(|(key, given)| given.then_some(*key))
     }
 }
 
@@ -133,7 +160,14 @@ impl Tuning for Policies {
         let mut spec = spec
             .intensity(policy.max_restarts.unwrap_or(MAX_RESTARTS), policy.within.unwrap_or(WITHIN))
             .restart(policy.restart())
+            .significant(policy.significant.unwrap_or(false))
+            .max_consecutive_failures(policy.max_consecutive_failures)
             .backoff(policy.backoff());
+        spec = spec.auto_shutdown(match policy.auto_shutdown {
+            None | Some(AutoShutdownName::Never) => AutoShutdown::Never,
+            Some(AutoShutdownName::AnySignificant) => AutoShutdown::AnySignificant,
+            Some(AutoShutdownName::AllSignificant) => AutoShutdown::AllSignificant,
+        });
         if let Some(strategy) = policy.strategy {
             spec = spec.strategy(match strategy {
                 StrategyName::OneForOne => Strategy::OneForOne,
@@ -154,6 +188,8 @@ impl Tuning for Policies {
             .shutdown(Shutdown::Timeout(policy.shutdown.unwrap_or(SHUTDOWN)))
             .start_timeout(policy.start_timeout.unwrap_or(START_TIMEOUT))
             .stall_after(policy.stall_after)
+            .significant(policy.significant.unwrap_or(false))
+            .max_consecutive_failures(policy.max_consecutive_failures)
             .backoff(policy.backoff())
     }
 
@@ -207,18 +243,57 @@ impl Config {
                 let kind = if *supervisor { "a supervisor" } else { "a child" };
                 wrong.push(format!("supervision.\"{path}\".{key}: means nothing for {kind}: remove it"));
             }
-            if policy.within.is_some_and(|within| within.is_zero()) {
-                wrong.push(format!("supervision.\"{path}\".within is 0: write \"30s\" or so"));
-            }
-            if policy.mailbox == Some(0) {
-                wrong.push(format!("supervision.\"{path}\".mailbox is 0: write 1 or more"));
-            }
-            let backoff = policy.backoff();
-            if backoff.initial > backoff.max {
-                wrong.push(format!(
-                    "supervision.\"{path}\".backoff_initial is longer than backoff_max: swap them"
-                ));
-            }
+            policy.check(path, wrong);
+            self.check_significance(path, policy, wrong);
+        }
+    }
+
+    /// As in OTP: a permanent child never ends by itself, and without auto-shutdown significance says nothing.
+    fn check_significance(&self, path: &str, policy: &Policy, wrong: &mut Vec<String>) {
+        if policy.significant != Some(true) {
+            return;
+        }
+        if matches!(policy.restart, None | Some(RestartName::Permanent)) {
+            wrong.push(format!(
+                "supervision.\"{path}\".significant: a permanent child never ends by itself: set its restart to \
+                 \"transient\" or \"temporary\""
+            ));
+        }
+        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+        let auto_shutdown = self.supervision.get(above).and_then(|policy| policy.auto_shutdown);
+        if matches!(auto_shutdown, None | Some(AutoShutdownName::Never)) {
+            wrong.push(format!(
+                "supervision.\"{path}\".significant means nothing without auto_shutdown: set \
+                 supervision.\"{above}\".auto_shutdown"
+            ));
+        }
+    }
+}
+
+impl Policy {
+    /// Values that no supervisor could work with.
+    fn check(&self, path: &str, wrong: &mut Vec<String>) {
+        let times = [
+            ("within", self.within),
+            ("start_timeout", self.start_timeout),
+            ("stall_after", self.stall_after),
+        ];
+        for (key, _) in times.iter().filter(|(_, time)| time.is_some_and(|time| time.is_zero())) {
+            wrong.push(format!("supervision.\"{path}\".{key} is 0: write \"30s\" or so"));
+        }
+        if self.mailbox == Some(0) {
+            wrong.push(format!("supervision.\"{path}\".mailbox is 0: write 1 or more"));
+        }
+        let backoff = self.backoff();
+        if backoff.initial > backoff.max {
+            wrong.push(format!(
+                "supervision.\"{path}\".backoff_initial is longer than backoff_max: swap them"
+            ));
+        }
+        if !(0.0..=1.0).contains(&backoff.jitter) {
+            wrong.push(format!(
+                "supervision.\"{path}\".backoff_jitter is not between 0 and 1: write 0.2 or so"
+            ));
         }
     }
 }

@@ -16,6 +16,7 @@ for_every_store! {
         of_several_who_want_it_one_gets_it,
         nobody_waits_for_each_other_for_ever,
         a_lease_may_last_as_long_as_anybody_wants,
+        members_know_each_other_in_the_same_order_until_they_leave_or_say_nothing,
     ]
 }
 
@@ -152,4 +153,19 @@ async fn a_lease_may_last_as_long_as_anybody_wants(fixture: &StoreFixture) {
     assert!(token(leases, "one", "me", years).await.is_some());
     assert!(lease(leases, "one").await.held);
     assert_eq!(token(leases, "one", "you", years).await, None);
+}
+
+async fn members_know_each_other_in_the_same_order_until_they_leave_or_say_nothing(fixture: &StoreFixture) {
+    let leases = &*fixture.leases;
+    let join = async |club, holder, ttl| leases.join(club, holder, ttl).await.unwrap();
+    assert_eq!(join("g", "b", MINUTE).await, ["b"]);
+    assert_eq!(join("g", "a", MINUTE).await, ["a", "b"]);
+    assert_eq!(join("g", "b", MINUTE).await, ["a", "b"]);
+    assert_eq!(join("other_g", "c", MINUTE).await, ["c"]);
+    assert_eq!(join("g2", "d", MINUTE).await, ["d"]);
+    leases.leave("g", "b").await.unwrap();
+    assert_eq!(join("g", "a", MOMENT).await, ["a"]);
+    while join("g", "c", MINUTE).await != ["c"] {
+        tokio::task::yield_now().await;
+    }
 }

@@ -72,6 +72,8 @@ mod redis;
 
 mod ledger;
 
+mod attempts;
+
 mod facts;
 
 mod leases;

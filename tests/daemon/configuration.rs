@@ -34,9 +34,14 @@ fn every_impossible_configuration_is_refused_with_its_key_and_the_fix() {
         ("[[groups]]\nname = \"a\"\n[[groups]]\nname = \"a\"", &[]),
         ("[[groups]]\nname = \"a\"\nextractors = [\"llm\"]", &[]),
         ("[[groups]]\nname = \"a\"\n[[groups]]\nname = \"b\"", &[]),
+        ("[[groups]]\nextract_timeout = \"0s\"", &[]),
         ("[extractors.llm]\nkind = \"llm\"", &[]),
         ("[supervision.\"root/relays\"]\nmax_restarts = 1", &[]),
         ("[supervision.\"root/relay/outbox_poller\"]\nstrategy = \"one_for_all\"", &[]),
+        (
+            "[supervision.\"root/janitor\"]\nsignificant = true\nstall_after = \"0s\"\nbackoff_jitter = 7.0",
+            &[],
+        ),
         ("[admin]\nbind = \"nowhere\"", &[("FACTLINE__ADMIN__BIND", "0.0.0.0:8080")]),
         ("", &[("FACTLINE__GROUPS__NOBODY__WORKERS", "1")]),
     ];

@@ -193,6 +193,8 @@ fn lossy(value: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
     use super::*;
 
     fn raw(fields: &[(&str, &str)]) -> RawEntry {
@@ -247,5 +249,59 @@ mod tests {
             (&malformed.reason, malformed.data.as_slice()),
             (&Error::Encoding("data"), &[0xc3, 0x28][..])
         );
+    }
+
+    /// Bytes that look like an attribute's value, and bytes that do not.
+    fn value() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            any::<Vec<u8>>(),
+            any::<String>().prop_map(String::into_bytes),
+            Just(Uuid::now_v7().to_string().into_bytes()),
+            any::<f64>().prop_map(|time| time.to_string().into_bytes()),
+            any::<i64>().prop_map(|time| time.to_string().into_bytes()),
+            Just(b"1.0".to_vec()),
+            Just(b"2026-02-30T25:61:00+99:99".to_vec()),
+        ]
+    }
+
+    fn name() -> impl Strategy<Value = Vec<u8>> {
+        let known = [
+            "specversion",
+            "id",
+            "source",
+            "type",
+            "subject",
+            "time",
+            "datacontenttype",
+            "partitionkey",
+            "sequence",
+            "traceparent",
+            "tracestate",
+            "data",
+        ];
+        prop_oneof![9 => select(known.to_vec()).prop_map(|name| name.into()), 1 => any::<Vec<u8>>()]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_an_entry_holds_is_an_event_or_keeps_its_data(raw in vec((name(), value()), 0..16)) {
+            let data = raw.iter().rfind(|(name, _)| name == b"data").map(|(_, data)| data.clone());
+            match parse("chat", raw, Utc::now()) {
+                Ok(event) => {
+                    prop_assert_eq!(Some(event.data.as_bytes()), data.as_deref());
+                    // Whatever is an event is one again when it is appended, and no payload is too odd to judge.
+                    let mut again = RawEntry::new();
+                    encode(&event, |name, value| again.push((name.into(), value.into())));
+                    prop_assert_eq!(parse("chat", again, Utc::now()).map(|again| again.id), Ok(event.id));
+                    crate::chat::Message::parse(&event).ok();
+                }
+                Err(malformed) => prop_assert_eq!(malformed.data, data.unwrap_or_default()),
+            }
+        }
+
+        #[test]
+        fn no_payload_is_too_odd_to_be_judged(data in "\\PC*|\\{(\"(content|sent_at|role|message_id)\": ?(\\[*|-?[0-9.e]{0,20}|\"\\PC*\"),?)*\\}?") {
+            crate::chat::Message::parse(&Event { data, ..Event::sample() }).ok();
+        }
     }
 }
