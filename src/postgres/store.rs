@@ -21,7 +21,7 @@ pub const RELAY: &str = "relay";
 
 /// Opens a transaction that the server ends by itself if we are gone without its noticing: it holds locks that our
 /// successor waits for.
-const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'";
+pub(super) const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'";
 
 /// The store.
 #[derive(Debug, Clone)]
@@ -103,5 +103,9 @@ pub async fn ready(pool: &PgPool) -> Result<(), Error> {
         there.fetch_one(connection).await.map_err(failed)
     };
     let there: bool = Database::from(pool.clone()).timely(there).await?;
-    if there { Ok(()) } else { Err(unusable("the store has not all of its tables; run `factline migrate up`")) }
+    if there {
+        Ok(())
+    } else {
+        Err(unusable("the store has not all of its tables; run `factline migrate up`"))
+    }
 }

@@ -46,7 +46,7 @@ macro_rules! for_every_stream {
     };
 }
 
-/// Every adapter of the `Ledger` and `Leases` ports, and of what there is to read.
+/// Every adapter of the `Ledger`, `DeadLetters` and `Leases` ports, and of what there is to read.
 macro_rules! for_every_store {
     ($cases:tt) => {
         for_every_adapter! {
@@ -71,6 +71,10 @@ mod pending;
 mod redis;
 
 mod ledger;
+
+mod dead_letters;
+
+mod reprocessing;
 
 mod facts;
 
