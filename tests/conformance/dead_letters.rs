@@ -5,7 +5,7 @@ use factline::{
     dead_letters::{Edit, End, Letter},
     records::DeadLetterFilter,
 };
-use factline_pipeline::ledger::Recording;
+use factline_pipeline::ledger::{Outcome, Recording};
 use uuid::Uuid;
 
 use super::{
@@ -74,14 +74,15 @@ async fn a_letter_is_read_in_full(fixture: &StoreFixture) {
 }
 
 async fn letters_are_found_by_what_they_say(fixture: &StoreFixture) {
-    let mut other = set_aside(said(3, vec![]), "100% of \"it\" failed");
-    if let factline_pipeline::ledger::Outcome::DeadLettered(letter) = &mut other.outcome {
+    let other = set_aside(said(3, vec![]), "100% of \"it\" failed");
+    let mut batch = [set_aside(said(1, vec![]), "too hot"), set_aside(said(2, vec![]), "too cold"), other];
+    if let Outcome::DeadLettered(letter) = &mut batch[2].outcome {
+        letter.id = Uuid::now_v7();
         letter.topic = "mail".into();
         letter.event_type = Some("mail.sent".into());
         letter.key = Some("inbox".into());
         letter.payload = b"\xffgr\xc3\xbc\xc3\x9fe".to_vec();
     }
-    let batch = [set_aside(said(1, vec![]), "too hot"), set_aside(said(2, vec![]), "too cold"), other];
     let ids = letters(fixture, &batch).await;
     let found = async |filter: DeadLetterFilter| {
         let limit = if filter.limit == 0 { 9 } else { filter.limit };

@@ -97,9 +97,13 @@ impl Place {
         match self {
             Self::Servers(stage) => stage.count(sql).await,
             Self::Embedded(folder) => {
-                let options = SqliteConnectOptions::new().filename(folder.path().join("factline-data/factline.db"));
+                let options =
+                    SqliteConnectOptions::new().filename(folder.path().join("factline-data/factline.db"));
                 let pool = SqlitePool::connect_with(options).await.unwrap();
-                sqlx::query_scalar(AssertSqlSafe(sql.replace("factline.", ""))).fetch_one(&pool).await.unwrap()
+                sqlx::query_scalar(AssertSqlSafe(sql.replace("factline.", "")))
+                    .fetch_one(&pool)
+                    .await
+                    .unwrap()
             }
         }
     }
@@ -157,7 +161,10 @@ async fn the_idempotency_drill(place: &Place) {
     let edited = place.with_input(&["dlq", "edit", &event, "--file", "-"], MENDED);
     assert!(text(&edited.stdout).contains("-  \"text\": \"I live in Turin.\""), "{edited:?}");
     let rehearsed = place.said(&["dlq", "reprocess", &event, "--dry-run"]);
-    assert!(rehearsed.contains("took effect: 1 fact") && rehearsed.contains("nothing was changed"), "{rehearsed}");
+    assert!(
+        rehearsed.contains("took effect: 1 fact") && rehearsed.contains("nothing was changed"),
+        "{rehearsed}"
+    );
 
     let both = [0, 1].map(|_| {
         let mut command = place.command(&["dlq", "reprocess", &event]);
@@ -178,11 +185,13 @@ async fn the_idempotency_drill(place: &Place) {
     assert!(place.said(&["ledger", "show", &event]).contains("processed"));
     assert_eq!(place.number("SELECT message_count FROM factline.conversations").await, 1);
     assert_eq!(place.number("SELECT count(*) FROM factline.facts").await, 1);
-    let reprocessed = "SELECT count(*) FROM factline.operator_log WHERE action = 'reprocessed' AND who LIKE 'ada@%'";
+    let reprocessed =
+        "SELECT count(*) FROM factline.operator_log WHERE action = 'reprocessed' AND who LIKE 'ada@%'";
     assert_eq!(place.number(reprocessed).await, 1);
     assert_eq!(place.number("SELECT count(*) FROM factline.operator_log WHERE action = 'edit'").await, 1);
     let shown = place.json(&["dlq", "show", &event]);
-    assert_eq!((&shown["status"], &shown["attempts"]), (&"resolved".into(), &3.into()), "{shown}");
+    // A second command may have had a try of its own before it found that it was late.
+    assert!(shown["status"] == "resolved" && shown["attempts"].as_i64().unwrap() >= 3, "{shown}");
     assert_eq!(
         serde_json::from_str::<Value>(shown["original_payload"].as_str().unwrap()).unwrap(),
         serde_json::from_str::<Value>(NO_CONTENT).unwrap()
@@ -210,7 +219,9 @@ async fn letters_are_listed_grouped_shown_and_ended(place: &Place) {
     assert!(first.contains(&format!("go on with --before {}", ids[2])), "{first}");
 
     let shown = place.said(&["dlq", "show", &ids[0]]);
-    for part in ["payload has no content", "came from    chat:", "\"text\": \"I live in Turin.\"", fingerprint] {
+    for part in
+        ["payload has no content", "came from    chat:", "\"text\": \"I live in Turin.\"", fingerprint]
+    {
         assert!(shown.contains(part), "{part:?} is not in:\n{shown}");
     }
     assert!(place.refused(&["dlq", "show", "0"]).contains("may be any of these"));
