@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::{
     admin,
     config::{Config, Service, service_of},
+    dead_letters::DeadLetters,
     extract, postgres,
     records::Records,
     redis, sqlite,
@@ -92,6 +93,24 @@ pub struct Databases {
     pub leases: Arc<dyn Leases>,
     /// What there is to read.
     pub records: Arc<dyn Records>,
+    /// What people do with dead letters.
+    pub dead_letters: Arc<dyn DeadLetters>,
+}
+
+impl Databases {
+    /// The store has all ports but the outbox's.
+    fn of<S>(outbox: Arc<dyn Outbox>, store: Arc<S>) -> Self
+    where
+        S: Ledger + Leases + Records + DeadLetters + 'static,
+    {
+        Self {
+            outbox,
+            ledger: store.clone(),
+            leases: store.clone(),
+            records: store.clone(),
+            dead_letters: store,
+        }
+    }
 }
 
 /// Everything that the pipeline works with.
@@ -142,11 +161,11 @@ impl<'a> Opener<'a> {
                        up` was run";
             self.reached("store.url", fix, || postgres::store::ready(&pool)).await?;
             let store = Arc::new(postgres::store::Store::new(pool));
-            return Ok(Databases { outbox, ledger: store.clone(), leases: store.clone(), records: store });
+            return Ok(Databases::of(outbox, store));
         }
         let database = self.file("store.url", &store.url).await?;
         let store = Arc::new(sqlite::Store::new(database));
-        Ok(Databases { outbox, ledger: store.clone(), leases: store.clone(), records: store })
+        Ok(Databases::of(outbox, store))
     }
 
     async fn outbox(&mut self) -> Result<Arc<dyn Outbox>, Error> {
@@ -368,7 +387,7 @@ fn consumer_group(
 }
 
 /// The group's extractors; the configuration was checked to name none that cannot be built.
-fn extractors(config: &Config, group: &crate::config::Group) -> Vec<Arc<dyn Extractor>> {
+pub(crate) fn extractors(config: &Config, group: &crate::config::Group) -> Vec<Arc<dyn Extractor>> {
     let kinds = group.extractors.iter().filter_map(|name| config.extractors.get(name));
     kinds.filter_map(|extractor| extract::build(&extractor.kind)).collect()
 }

@@ -2,15 +2,16 @@
 //!
 //! # Layout
 //!
-//! - [`config`] says how, [`app`] builds it: the adapters and the tree;
+//! - [`config`] says how, [`app`] builds it: the adapters and the tree; [`reprocessing`] runs parts of it by hand;
 //! - the adapters: [`postgres`], [`sqlite`], [`redis`], [`extract`], and what they share: [`outbox_table`],
-//!   [`records`], [`migrations`];
+//!   [`records`], [`dead_letters`], [`migrations`];
 //! - the ways in: [`cli`], [`admin`]; what is said on the way: [`telemetry`].
 
 pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod dead_letters;
 pub mod extract;
 pub mod migrations;
 mod nul;
@@ -18,5 +19,6 @@ pub mod outbox_table;
 pub mod postgres;
 pub mod records;
 pub mod redis;
+pub mod reprocessing;
 pub mod sqlite;
 pub mod telemetry;

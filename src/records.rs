@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use factline_pipeline::outage::Error;
+use factline_pipeline::{dead_letter::Origin, outage::Error};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -94,10 +94,28 @@ pub struct LedgerRecord {
 /// Which dead letters to list. Newest first.
 #[derive(Debug, Clone, Default)]
 pub struct DeadLetterFilter {
+    /// These alone.
+    pub ids: Option<Vec<Uuid>>,
+    /// With an id from the first to the second.
+    pub between: Option<(Uuid, Uuid)>,
+    /// With an id before this one: what follows in a listing that ended there.
+    pub before: Option<Uuid>,
     /// Of this event, by its id as it came.
     pub event_id: Option<String>,
     /// In this state.
     pub status: Option<String>,
+    /// Of this topic.
+    pub topic: Option<String>,
+    /// Of this event type.
+    pub event_type: Option<String>,
+    /// With this cause.
+    pub fingerprint: Option<String>,
+    /// Of this consumer group.
+    pub consumer_group: Option<String>,
+    /// Set aside at this time or later.
+    pub since: Option<DateTime<Utc>>,
+    /// With this text, letter by letter, in the error, the payload, the key or the event's id.
+    pub text: Option<String>,
     /// How many at most.
     pub limit: u32,
 }
@@ -125,6 +143,8 @@ pub struct DeadLetterRecord {
     pub event_type: Option<String>,
     /// The payload, unreadable bytes replaced.
     pub payload: String,
+    /// The other attributes.
+    pub headers: serde_json::Value,
     /// What kind of failure.
     pub error_kind: String,
     /// The chain of errors.
@@ -133,10 +153,49 @@ pub struct DeadLetterRecord {
     pub fingerprint: String,
     /// How often it was tried.
     pub attempts: i32,
+    /// When it failed first.
+    pub first_failed_at: DateTime<Utc>,
     /// When it was set aside.
     pub dead_at: DateTime<Utc>,
     /// `open`, `reprocessing`, `resolved` or `discarded`.
     pub status: String,
+    /// Who resolved or discarded it.
+    pub resolved_by: Option<String>,
+    /// When.
+    pub resolved_at: Option<DateTime<Utc>>,
+    /// What they had to say.
+    pub note: Option<String>,
+    /// The reprocessing run that it was selected for last.
+    pub reprocess_run: Option<Uuid>,
+}
+
+impl DeadLetterRecord {
+    /// The key of its ledger row; nothing if the letter has lost what it is told from.
+    #[must_use]
+    pub fn ledger_id(&self) -> Option<Uuid> {
+        let origin = Origin {
+            stage: &self.stage,
+            kind: &self.error_kind,
+            event_id: &self.event_id,
+            source: self.header("source"),
+            topic: &self.topic,
+            partition: self.partition,
+            position: self.position.as_deref(),
+        };
+        origin.ledger_id()
+    }
+
+    /// One of its other attributes, if it is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.as_str()
+    }
+
+    /// Whether somebody may still do something with it.
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self.status.as_str(), "open" | "reprocessing")
+    }
 }
 
 /// What is known of a conversation.

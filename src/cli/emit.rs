@@ -2,10 +2,9 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, IsTerminal, stderr, stdin},
+    io::{BufRead, BufReader, IsTerminal, stdin},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
@@ -16,12 +15,12 @@ use factline_pipeline::{
     outbox::{NewEvent, Outbox},
     time,
 };
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
 
-use super::{Verdict, print, print_json, table::counted};
+use super::{Verdict, print, print_json, progress, table::counted};
 use crate::config::Config;
 
 /// Events in one transaction.
@@ -145,19 +144,13 @@ async fn emit_lines(
     }
 }
 
-/// Bytes of the file, or lines where nobody knows how many will come. Only on a terminal, only if it takes a while.
+/// Bytes, of how many where that is known.
 fn progress_bar(length: Option<u64>) -> ProgressBar {
-    if !stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
     let style = match length {
         Some(_) => "{bar:40} {bytes}/{total_bytes}, {eta} to go",
         None => "{spinner} {bytes}",
     };
-    let bar = length.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
-    bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
+    progress::bar(length, style)
 }
 
 /// An event as it may be written out; a line that is no such thing is a payload.

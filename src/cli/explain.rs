@@ -37,7 +37,11 @@ struct Story {
 
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<Verdict> {
     let databases = super::databases(config).await?;
-    let letters = DeadLetterFilter { event_id: Some(arguments.event_id.clone()), status: None, limit: 100 };
+    let letters = DeadLetterFilter {
+        event_id: Some(arguments.event_id.clone()),
+        limit: 100,
+        ..DeadLetterFilter::default()
+    };
     let mut story = Story {
         outbox: None,
         ledger: Vec::new(),

@@ -1,13 +1,11 @@
 //! `factline migrate`: the tables of outbox and store, up, down, or as they are.
 
-use std::io::{IsTerminal, Write, stdin, stdout};
-
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use serde::Serialize;
 use sqlx::{PgPool, migrate::Migrator};
 
-use super::{Verdict, print, print_json, table};
+use super::{Verdict, confirmed, print, print_json, table};
 use crate::{
     config::{Config, Service, service_of},
     migrations::Migration,
@@ -109,18 +107,6 @@ async fn down(config: &Config, yes: bool, dry_run: bool, store_only: bool) -> an
     }
     show(&reports(&sets).await?, false)?;
     Ok(Verdict::Done)
-}
-
-/// Asks; where nobody can answer, the answer is no.
-fn confirmed(question: &str) -> anyhow::Result<bool> {
-    if !stdin().is_terminal() {
-        bail!("nobody is there to ask; say --yes if you mean it");
-    }
-    write!(stdout(), "{question} [y/N] ")?;
-    stdout().flush()?;
-    let mut answer = String::new();
-    stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 impl Set {

@@ -3,7 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 degraded.
 
 use std::{
-    io::{ErrorKind, Write, stdout},
+    io::{ErrorKind, IsTerminal, Write, stdin, stdout},
     path::PathBuf,
     process::ExitCode,
 };
@@ -21,10 +21,13 @@ use crate::{
 
 mod config_command;
 mod demo;
+mod dlq;
 mod emit;
 mod explain;
 mod facts;
+mod ledger;
 mod migrate;
+mod progress;
 mod run;
 mod status;
 mod table;
@@ -54,6 +57,10 @@ enum Command {
     Facts(facts::Arguments),
     /// Tell the whole story of one event
     Explain(explain::Arguments),
+    /// Work the dead letters: list, show, edit, reprocess, resolve, discard, report, purge
+    Dlq(dlq::Arguments),
+    /// Look into the ledger
+    Ledger(ledger::Arguments),
     /// Show backlog, lag, leases, and the running daemon's supervisor tree; exit code 3 if something is wrong
     Status(status::Arguments),
     /// Check the configuration, or show it
@@ -108,6 +115,8 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
             Command::Emit(command) => emit::run(command, &config).await,
             Command::Facts(command) => facts::run(command, &config).await,
             Command::Explain(command) => explain::run(command, &config).await,
+            Command::Dlq(command) => dlq::run(command, &config).await,
+            Command::Ledger(command) => ledger::run(command, &config).await,
             Command::Status(command) => status::run(command, &config).await,
             Command::Config(_) => unreachable!("was done before the configuration was loaded"),
         }
@@ -135,4 +144,16 @@ fn print(text: impl AsRef<str>) -> anyhow::Result<()> {
 /// Prints a value as JSON, for programs.
 fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print(serde_json::to_string_pretty(value).context("cannot be shown as JSON")?)
+}
+
+/// Asks; where nobody can answer, the answer is no.
+fn confirmed(question: &str) -> anyhow::Result<bool> {
+    if !stdin().is_terminal() {
+        anyhow::bail!("nobody is there to ask; say --yes if you mean it");
+    }
+    write!(stdout(), "{question} [y/N] ")?;
+    stdout().flush()?;
+    let mut answer = String::new();
+    stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -29,3 +29,13 @@ pub(super) fn counted(number: impl Display + Copy + TryInto<u64>, noun: &str) ->
     let plural = if number.try_into().is_ok_and(|number| number == 1) { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }
+
+/// The text's first line, as long as there is room for.
+pub(super) fn shortened(text: &str, width: usize) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    if line.chars().count() <= width && line.len() == text.trim_end().len() {
+        return line.to_owned();
+    }
+    let beginning: String = line.chars().take(width.saturating_sub(1)).collect();
+    format!("{beginning}…")
+}

@@ -1,12 +1,20 @@
 //! Dead letters.
 //!
 //! They are rare, and their payload is binary: a statement each. Nothing in them makes the insert fail.
+//!
+//! `listing` is what there is to read of them; `work` what people do with them, with the steps of `reprocessing` and
+//! the `report`.
 
 use factline_pipeline::{dead_letter::DeadLetter, outage::Error};
 use sqlx::PgConnection;
 
 use super::failed;
 use crate::nul::{json_without_nul, without_nul};
+
+pub(super) mod listing;
+mod report;
+mod reprocessing;
+mod work;
 
 /// Inserts the letters.
 pub(super) async fn insert(

@@ -4,8 +4,8 @@
 //!
 //! - [`database`]: a pool whose connections answer in time, or are given up;
 //! - [`outbox`]: the application's outbox table, whatever its columns are called;
-//! - [`store`]: the ledger, with its `ledger_rows`, `facts`, `conversations`, `dead_letters` and `attempts`; `leases`; `records`,
-//!   what there is to read;
+//! - [`store`]: the ledger, with its `ledger_rows`, `facts`, `conversations`, `dead_letters` and `attempts`; `leases`;
+//!   `records`, what there is to read; `operator_log`, who did what;
 //! - [`migrations`]: both sets of tables.
 
 use std::{error::Error as StdError, str::FromStr, time::Duration};
@@ -24,6 +24,7 @@ mod facts;
 mod leases;
 mod ledger_rows;
 pub mod migrations;
+mod operator_log;
 pub mod outbox;
 mod records;
 pub mod store;

@@ -9,7 +9,7 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::{failed, store::Store};
+use super::{dead_letters::listing, failed, store::Store};
 use crate::records::{
     ConversationRecord, DeadLetterFilter, DeadLetterRecord, FactFilter, FactRecord, LedgerRecord, Records,
     Totals,
@@ -48,14 +48,7 @@ impl Records for Store {
     }
 
     async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error> {
-        let select = sqlx::query(
-            "SELECT * FROM factline.dead_letters WHERE ($1::text IS NULL OR event_id = $1) \
-             AND ($2::text IS NULL OR status = $2) ORDER BY id DESC LIMIT $3",
-        )
-        .bind(&filter.event_id)
-        .bind(&filter.status)
-        .bind(i64::from(filter.limit));
-        self.all(select, dead_letter).await
+        listing::list(self, filter).await
     }
 
     async fn conversations(&self, limit: u32) -> Result<Vec<ConversationRecord>, Error> {
@@ -76,7 +69,8 @@ impl Records for Store {
 }
 
 impl Store {
-    async fn all<T>(
+    /// All rows, each as what it stands for.
+    pub(super) async fn all<T>(
         &self,
         select: Query<'_, Postgres, PgArguments>,
         one: fn(&PgRow) -> Result<T, sqlx::Error>,
@@ -132,27 +126,6 @@ fn ledger(row: &PgRow) -> Result<LedgerRecord, sqlx::Error> {
         occurred_at: row.try_get("occurred_at")?,
         processed_at: row.try_get("processed_at")?,
         traceparent: row.try_get("traceparent")?,
-    })
-}
-
-fn dead_letter(row: &PgRow) -> Result<DeadLetterRecord, sqlx::Error> {
-    Ok(DeadLetterRecord {
-        id: row.try_get("id")?,
-        consumer_group: row.try_get("consumer_group")?,
-        stage: row.try_get("stage")?,
-        event_id: row.try_get("event_id")?,
-        topic: row.try_get("topic")?,
-        partition: row.try_get("partition")?,
-        position: row.try_get("position")?,
-        key: row.try_get("key")?,
-        event_type: row.try_get("event_type")?,
-        payload: String::from_utf8_lossy(row.try_get("payload")?).into_owned(),
-        error_kind: row.try_get("error_kind")?,
-        error: row.try_get("error")?,
-        fingerprint: row.try_get("fingerprint")?,
-        attempts: row.try_get("attempts")?,
-        dead_at: row.try_get("dead_at")?,
-        status: row.try_get("status")?,
     })
 }
 

@@ -23,7 +23,7 @@ pub const RELAY: &str = "relay";
 
 /// Opens a transaction that the server ends by itself if we are gone without its noticing: it holds locks that our
 /// successor waits for.
-const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'";
+pub(super) const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'";
 
 /// The store.
 #[derive(Debug, Clone)]

@@ -7,7 +7,8 @@
 //! - [`database`]: the file, its one writer and its readers; [`migrations`]: its tables;
 //! - [`outbox`]: the outbox table;
 //! - [`stream`], and its statements, `entries` and `groups`;
-//! - [`store`]: the ledger, with its `facts`, `dead_letters` and `attempts`; `leases`; `records`, what there is to read.
+//! - [`store`]: the ledger, with its `facts`, `dead_letters` and `attempts`; `leases`; `records`, what there is to
+//!   read; `operator_log`, who did what.
 
 use std::error::Error as StdError;
 
@@ -31,6 +32,7 @@ mod facts;
 mod groups;
 mod leases;
 pub mod migrations;
+mod operator_log;
 pub mod outbox;
 mod records;
 pub mod store;

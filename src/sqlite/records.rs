@@ -2,10 +2,14 @@
 
 use async_trait::async_trait;
 use factline_pipeline::outage::Error;
-use sqlx::{Row as _, sqlite::SqliteRow};
+use sqlx::{
+    Row as _, Sqlite,
+    query::Query,
+    sqlite::{SqliteArguments, SqliteRow},
+};
 use uuid::Uuid;
 
-use super::{bytes_in, failed, optional_time_in, parsed_in, store::Store, time_in};
+use super::{dead_letters::listing, failed, optional_time_in, parsed_in, store::Store, time_in};
 use crate::records::{
     ConversationRecord, DeadLetterFilter, DeadLetterRecord, FactFilter, FactRecord, LedgerRecord, Records,
     Totals,
@@ -48,17 +52,7 @@ impl Records for Store {
     }
 
     async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error> {
-        let rows = sqlx::query(
-            "SELECT * FROM dead_letters WHERE (?1 IS NULL OR event_id = ?1) AND (?2 IS NULL OR status = ?2) \
-             ORDER BY id DESC LIMIT ?3",
-        )
-        .bind(&filter.event_id)
-        .bind(&filter.status)
-        .bind(filter.limit)
-        .fetch_all(self.database.reader())
-        .await
-        .map_err(failed)?;
-        all(&rows, dead_letter)
+        listing::list(self, filter).await
     }
 
     async fn conversations(&self, limit: u32) -> Result<Vec<ConversationRecord>, Error> {
@@ -90,6 +84,17 @@ impl Records for Store {
             })
         };
         totals(&row).map_err(failed)
+    }
+}
+
+impl Store {
+    /// All rows, each as what it stands for.
+    pub(super) async fn all<T>(
+        &self,
+        select: Query<'_, Sqlite, SqliteArguments>,
+        record: fn(&SqliteRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, Error> {
+        all(&select.fetch_all(self.database.reader()).await.map_err(failed)?, record)
     }
 }
 
@@ -134,28 +139,6 @@ fn ledger(row: &SqliteRow) -> Result<LedgerRecord, sqlx::Error> {
         occurred_at: optional_time_in(row, "occurred_at")?,
         processed_at: time_in(row, "processed_at")?,
         traceparent: row.try_get("traceparent")?,
-    })
-}
-
-fn dead_letter(row: &SqliteRow) -> Result<DeadLetterRecord, sqlx::Error> {
-    let payload = bytes_in(row, "payload")?.unwrap_or_default();
-    Ok(DeadLetterRecord {
-        id: parsed_in(row, "id")?,
-        consumer_group: row.try_get("consumer_group")?,
-        stage: row.try_get("stage")?,
-        event_id: row.try_get("event_id")?,
-        topic: row.try_get("topic")?,
-        partition: row.try_get("partition")?,
-        position: row.try_get("position")?,
-        key: row.try_get("key")?,
-        event_type: row.try_get("event_type")?,
-        payload: String::from_utf8_lossy(&payload).into_owned(),
-        error_kind: row.try_get("error_kind")?,
-        error: row.try_get("error")?,
-        fingerprint: row.try_get("fingerprint")?,
-        attempts: row.try_get("attempts")?,
-        dead_at: time_in(row, "dead_at")?,
-        status: row.try_get("status")?,
     })
 }
 

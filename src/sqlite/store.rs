@@ -100,7 +100,7 @@ impl Ledger for Store {
 }
 
 #[derive(Serialize)]
-struct LedgerRow<'a> {
+pub(super) struct LedgerRow<'a> {
     event_id: Uuid,
     topic: Cow<'a, str>,
     partition: Option<u16>,
@@ -114,7 +114,7 @@ struct LedgerRow<'a> {
 }
 
 impl<'a> LedgerRow<'a> {
-    fn of_recording(recording: &'a Recording) -> Self {
+    pub(super) fn of_recording(recording: &'a Recording) -> Self {
         let Recording { event_id, entry, outcome, attempts, .. } = recording;
         let event = entry.event.as_ref().ok();
         let trace = event.and_then(|event| event.trace.as_ref());
@@ -175,7 +175,7 @@ impl Default for LedgerRow<'_> {
 }
 
 /// One row an event; gives the ids of those that were not there.
-async fn insert_ledger_rows(
+pub(super) async fn insert_ledger_rows(
     connection: &mut SqliteConnection,
     group: &str,
     rows: &[LedgerRow<'_>],
@@ -207,7 +207,10 @@ struct ConversationRow<'a> {
 }
 
 /// Counts the messages, moves the watermarks, keeps the first titles.
-async fn update_conversations(connection: &mut SqliteConnection, new: &[&Recording]) -> Result<(), Error> {
+pub(super) async fn update_conversations(
+    connection: &mut SqliteConnection,
+    new: &[&Recording],
+) -> Result<(), Error> {
     let changes = conversation::changes(new.iter().copied());
     if changes.is_empty() {
         return Ok(());

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use factline::{
+    dead_letters::DeadLetters,
     outbox_table::{Columns, OutboxTable},
     postgres,
     records::Records,
@@ -80,6 +81,7 @@ pub(super) struct StoreFixture {
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) leases: Arc<dyn Leases>,
     pub(super) records: Arc<dyn Records>,
+    pub(super) dead_letters: Arc<dyn DeadLetters>,
     pub(super) sql: Sql,
     _folder: Option<TempDir>,
 }
@@ -87,14 +89,30 @@ pub(super) struct StoreFixture {
 pub(super) async fn store_on_sqlite() -> StoreFixture {
     let (folder, database, sql) = sqlite_database().await;
     let store = Arc::new(sqlite::Store::new(database));
-    StoreFixture { ledger: store.clone(), leases: store.clone(), records: store, sql, _folder: Some(folder) }
+    StoreFixture::of(store, sql, Some(folder))
 }
 
 pub(super) async fn store_on_postgres() -> StoreFixture {
     let pool = postgres_database().await;
     let store = Arc::new(postgres::store::Store::new(pool.clone()));
     let sql = Sql::Postgres(pool);
-    StoreFixture { ledger: store.clone(), leases: store.clone(), records: store, sql, _folder: None }
+    StoreFixture::of(store, sql, None)
+}
+
+impl StoreFixture {
+    fn of<S>(store: Arc<S>, sql: Sql, folder: Option<TempDir>) -> Self
+    where
+        S: Ledger + Leases + Records + DeadLetters + 'static,
+    {
+        Self {
+            ledger: store.clone(),
+            leases: store.clone(),
+            records: store.clone(),
+            dead_letters: store,
+            sql,
+            _folder: folder,
+        }
+    }
 }
 
 /// A stream, and where to open it once more.

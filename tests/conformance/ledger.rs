@@ -297,7 +297,8 @@ async fn a_dead_letter_is_never_refused(fixture: &StoreFixture) {
         .sql
         .bytes(sources, "SELECT convert_to(headers ->> 'source', 'UTF8') FROM factline.dead_letters");
     assert_eq!(String::from_utf8(source.await).unwrap(), "\u{fffd} spelled \\u0000 \\\u{fffd}");
-    let by_id = DeadLetterFilter { event_id: Some(letters[0].event_id.clone()), limit: 9, status: None };
+    let by_id =
+        DeadLetterFilter { event_id: Some(letters[0].event_id.clone()), limit: 9, ..Default::default() };
     assert_eq!(fixture.records.dead_letters(&by_id).await.unwrap(), letters[..1]);
 }
 
@@ -333,10 +334,11 @@ async fn totals_count_what_there_is(fixture: &StoreFixture) {
     record(fixture, &[malformed(4, b"")]).await;
     let expected = Totals { processed: 2, dead_lettered: 2, facts: 1, open_dead_letters: 1 };
     assert_eq!(totals(fixture).await, expected);
-    let of_status = |status: &str| DeadLetterFilter { status: Some(status.into()), limit: 9, event_id: None };
+    let of_status =
+        |status: &str| DeadLetterFilter { status: Some(status.into()), limit: 9, ..Default::default() };
     let resolved = fixture.records.dead_letters(&of_status("resolved")).await.unwrap();
     assert_eq!((resolved.len(), resolved[0].position.as_deref()), (1, Some("3-0")));
-    let unknown = DeadLetterFilter { event_id: Some("nobody".into()), limit: 9, status: None };
+    let unknown = DeadLetterFilter { event_id: Some("nobody".into()), limit: 9, ..Default::default() };
     assert_eq!(fixture.records.dead_letters(&unknown).await.unwrap(), []);
 }
 

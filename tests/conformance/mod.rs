@@ -46,7 +46,7 @@ macro_rules! for_every_stream {
     };
 }
 
-/// Every adapter of the `Ledger` and `Leases` ports, and of what there is to read.
+/// Every adapter of the `Ledger`, `DeadLetters` and `Leases` ports, and of what there is to read.
 macro_rules! for_every_store {
     ($cases:tt) => {
         for_every_adapter! {
@@ -73,6 +73,10 @@ mod redis;
 mod ledger;
 
 mod attempts;
+
+mod dead_letters;
+
+mod reprocessing;
 
 mod facts;
 

@@ -130,6 +130,21 @@ pub(super) fn malformed(number: i64, data: &[u8]) -> Recording {
     Recording { event_id, entry, outcome, attempts, leaves_traces: false }
 }
 
+/// The same message, from which nobody could extract anything.
+pub(super) fn set_aside(mut recording: Recording, error: &str) -> Recording {
+    let cause = Cause { stage: Stage::Extract, kind: ErrorKind::Permanent, ..cause(error) };
+    recording.outcome = Outcome::DeadLettered(Box::new(DeadLetter::of_entry(&recording.entry, cause)));
+    recording
+}
+
+/// The letter of a recording that is one.
+pub(super) fn letter_of(recording: &Recording) -> &DeadLetter {
+    match &recording.outcome {
+        Outcome::DeadLettered(letter) => letter,
+        Outcome::Processed(_) => panic!("it was processed"),
+    }
+}
+
 pub(super) fn cause(error: &str) -> Cause {
     Cause { stage: Stage::Consume, kind: ErrorKind::Malformed, error: error.into(), attempts: 3 }
 }

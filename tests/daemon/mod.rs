@@ -5,6 +5,7 @@ mod command_line;
 mod configuration;
 mod crash;
 mod custom_outbox;
+mod dead_letters;
 mod embedded;
 mod fleet;
 mod lost_reply;

@@ -1,5 +1,7 @@
 //! A dead letter: what could not be processed, with all that is needed to understand and to repeat it.
 
+use std::fmt::Display;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use uuid::Uuid;
@@ -119,7 +121,7 @@ impl DeadLetter {
     /// Of an entry that was read from a stream.
     #[must_use]
     pub fn of_entry(delivered: &Delivered, cause: Cause) -> Self {
-        let place = format!("{}@{}", delivered.partition, delivered.position);
+        let place = entry_place(&delivered.partition, &delivered.position);
         let mut letter = match &delivered.event {
             Ok(event) => Self::of_event(event, cause),
             Err(malformed) => Self::of_malformed(malformed, &delivered.partition.topic, &place, cause),
@@ -160,7 +162,7 @@ impl DeadLetter {
         let headers = malformed.attributes.iter().map(|(name, value)| (name.clone(), value.clone().into()));
         Self {
             id: Uuid::now_v7(),
-            ledger_id: Uuid::new_v5(&UNIDENTIFIED, place.as_bytes()),
+            ledger_id: id_of_place(place),
             event_id: malformed.event_id.clone(),
             topic: topic.to_owned(),
             partition: None,
@@ -176,8 +178,10 @@ impl DeadLetter {
 
     /// Leaves out everything that a store might refuse; says whether there was anything.
     pub fn leave_out_all_but_payload(&mut self) -> bool {
+        // No store refuses a UUID, and it may be all that leads back to the ledger.
+        let is_uuid = Uuid::try_parse(&self.event_id).is_ok();
         let plain = Self {
-            event_id: String::new(),
+            event_id: if is_uuid { self.event_id.clone() } else { String::new() },
             key: None,
             event_type: None,
             headers: serde_json::Value::Object(serde_json::Map::new()),
@@ -193,9 +197,68 @@ impl DeadLetter {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let Cause { stage, kind, error, .. } = &self.cause;
-        let text = format!("{}/{}/{}", stage.as_str(), kind.as_str(), without_values(error));
-        format!("{:016x}", xxh3_64(text.as_bytes()))
+        fingerprint(stage.as_str(), kind.as_str(), error)
     }
+}
+
+/// The same for equal causes: a hash of stage, kind and the error without its numbers and quoted values.
+#[must_use]
+pub fn fingerprint(stage: &str, kind: &str, error: &str) -> String {
+    let text = format!("{stage}/{kind}/{}", without_values(error));
+    format!("{:016x}", xxh3_64(text.as_bytes()))
+}
+
+/// Where a stored letter came from. Its ledger row's key is not stored with it, but can be told from this.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// The stage that gave it up first.
+    pub stage: &'a str,
+    /// What kind of failure it was.
+    pub kind: &'a str,
+    /// The event's id as it came.
+    pub event_id: &'a str,
+    /// The CloudEvents source, where the letter names one.
+    pub source: Option<&'a str>,
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition.
+    pub partition: Option<i32>,
+    /// The position there, or the outbox row's id.
+    pub position: Option<&'a str>,
+}
+
+impl Origin<'_> {
+    /// The key of the letter's ledger row; nothing if the letter has lost what it is told from.
+    ///
+    /// What could not be read as an event has one derived from its place, even if its id is a UUID: it need not be
+    /// the only one with that id.
+    #[must_use]
+    pub fn ledger_id(&self) -> Option<Uuid> {
+        if self.stage == Stage::Consume.as_str() {
+            let (partition, position) = (self.partition?, self.position?);
+            return Some(id_of_place(&entry_place(format_args!("{}:{partition}", self.topic), position)));
+        }
+        if self.stage == Stage::Relay.as_str() && self.kind == ErrorKind::Malformed.as_str() {
+            return Some(id_of_place(&format!("relay:{}@{}", self.source?, self.position?)));
+        }
+        Uuid::try_parse(self.event_id).ok()
+    }
+}
+
+/// The id under which a refused row of the outbox is published again: its own is taken by that row.
+#[must_use]
+pub fn id_of_republished(ledger_id: Uuid) -> Uuid {
+    id_of_place(&format!("republished@{ledger_id}"))
+}
+
+/// What has no readable id of its own is known by where it stands.
+fn id_of_place(place: &str) -> Uuid {
+    Uuid::new_v5(&UNIDENTIFIED, place.as_bytes())
+}
+
+/// Names the place of an entry, once and for ever.
+fn entry_place(partition: impl Display, position: impl Display) -> String {
+    format!("{partition}@{position}")
 }
 
 /// The error's words alone: quoted values and everything with a digit in it say which, not what.
@@ -208,6 +271,7 @@ fn without_values(error: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::{Partition, Position};
 
     fn letter(error: &str) -> DeadLetter {
         let malformed = Malformed {
@@ -232,6 +296,57 @@ mod tests {
             fingerprint("expected value at line 2 column 77")
         );
         assert_ne!(fingerprint("payload has no content"), fingerprint("time is unreadable"));
+    }
+
+    fn told_from(letter: &DeadLetter) -> Option<Uuid> {
+        let origin = Origin {
+            stage: letter.cause.stage.as_str(),
+            kind: letter.cause.kind.as_str(),
+            event_id: &letter.event_id,
+            source: letter.headers["source"].as_str(),
+            topic: &letter.topic,
+            partition: letter.partition.map(i32::from),
+            position: letter.position.as_deref(),
+        };
+        origin.ledger_id()
+    }
+
+    #[test]
+    fn a_stored_letter_leads_back_to_its_ledger_row() {
+        let cause = |stage, kind| Cause { stage, kind, error: "x".into(), attempts: 1 };
+        let mut malformed = Malformed {
+            reason: crate::cloudevent::Error::Missing("data"),
+            event_id: Uuid::now_v7().to_string(),
+            key: None,
+            event_type: None,
+            data: vec![],
+            attributes: vec![("source".into(), "shop".into())],
+        };
+        let entry = |event| Delivered {
+            partition: Partition { topic: "chat".into(), number: 3 },
+            position: Position { major: 1, minor: 2 },
+            deliveries: 1,
+            taken_from: None,
+            event,
+        };
+        let read = entry(Err(Box::new(malformed.clone())));
+        let consumed = DeadLetter::of_entry(&read, cause(Stage::Consume, ErrorKind::Malformed));
+        let mut extracted =
+            DeadLetter::of_entry(&entry(Ok(Event::sample())), cause(Stage::Extract, ErrorKind::Malformed));
+        extracted.leave_out_all_but_payload();
+        malformed.event_id = "chat-1".into();
+        let mut unpublishable = DeadLetter::of_malformed(
+            &malformed,
+            "chat",
+            "relay:shop@17",
+            cause(Stage::Relay, ErrorKind::Malformed),
+        );
+        unpublishable.position = Some("17".into());
+        let mut refused = DeadLetter::of_event(&Event::sample(), cause(Stage::Relay, ErrorKind::Refused));
+        refused.position = Some("18".into());
+        for letter in [consumed, extracted, unpublishable, refused] {
+            assert_eq!(told_from(&letter), Some(letter.ledger_id), "{letter:?}");
+        }
     }
 
     #[test]

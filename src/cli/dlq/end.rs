@@ -1,0 +1,123 @@
+//! `factline dlq resolve`, `discard` and `purge`: the ends of a letter's story.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use uuid::Uuid;
+
+use super::{ago, all_named};
+use crate::{
+    app::Databases,
+    cli::{Verdict, confirmed, print, table::counted},
+    dead_letters::End,
+    records::DeadLetterRecord,
+};
+
+/// Letters deleted in one transaction.
+const BATCH: u32 = 500;
+
+/// Which letters, and why.
+#[derive(clap::Args)]
+struct Ending {
+    /// The letters: their ids, the beginnings of them, or their events' ids
+    #[arg(value_name = "ID", required = true)]
+    names: Vec<String>,
+    /// What was done, or why nothing will be
+    #[arg(long)]
+    note: String,
+    /// Only say which they are
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(clap::Args)]
+pub(super) struct Resolve {
+    #[command(flatten)]
+    ending: Ending,
+}
+
+#[derive(clap::Args)]
+pub(super) struct Discard {
+    #[command(flatten)]
+    ending: Ending,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(clap::Args)]
+pub(super) struct Purge {
+    /// Those that were resolved or discarded longer ago than this: 30d, 12h
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    older_than: Duration,
+    /// Only say how many they are
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Resolve {
+    pub(super) async fn run(&self, databases: &Databases, by: &str) -> anyhow::Result<Verdict> {
+        self.ending.run(databases, by, End::Resolved, true).await
+    }
+}
+
+impl Discard {
+    pub(super) async fn run(&self, databases: &Databases, by: &str) -> anyhow::Result<Verdict> {
+        self.ending.run(databases, by, End::Discarded, self.yes).await
+    }
+}
+
+impl Ending {
+    async fn run(&self, databases: &Databases, by: &str, end: End, sure: bool) -> anyhow::Result<Verdict> {
+        let letters = all_named(databases.records.as_ref(), &self.names).await?;
+        let (unfinished, ended): (Vec<_>, Vec<_>) =
+            letters.into_iter().partition(DeadLetterRecord::is_unfinished);
+        for letter in &ended {
+            print(format!("{} is {} already", letter.id, letter.status))?;
+        }
+        for letter in &unfinished {
+            print(format!("{} {} of {}: {}", letter.id, letter.status, letter.consumer_group, letter.error))?;
+        }
+        if unfinished.is_empty() || self.dry_run {
+            print("nothing was changed")?;
+            return Ok(Verdict::Done);
+        }
+        let what = counted(unfinished.len(), "letter");
+        if !sure && !confirmed(&format!("discard {what}? nobody will ever process their events"))? {
+            bail!("nothing was changed");
+        }
+        let ids: Vec<Uuid> = unfinished.iter().map(|letter| letter.id).collect();
+        let done = databases.dead_letters.end(by, &ids, end, &self.note).await?;
+        print(format!("{} {}", counted(done.len(), "letter"), end.as_str()))?;
+        Ok(Verdict::Done)
+    }
+}
+
+impl Purge {
+    pub(super) async fn run(&self, databases: &Databases, by: &str) -> anyhow::Result<Verdict> {
+        let before = ago(self.older_than)?;
+        let there = databases.dead_letters.ended_before(before).await?;
+        let time = humantime::format_duration(self.older_than);
+        print(format!("{} ended more than {time} ago", counted(there, "letter")))?;
+        if there == 0 || self.dry_run {
+            print("nothing was changed")?;
+            return Ok(Verdict::Done);
+        }
+        if !self.yes && !confirmed("delete them for good?")? {
+            bail!("nothing was changed");
+        }
+        let mut deleted = 0;
+        loop {
+            let batch = databases.dead_letters.purge(by, before, BATCH).await?;
+            deleted += batch;
+            if batch < u64::from(BATCH) {
+                break;
+            }
+        }
+        print(format!("{} deleted", counted(deleted, "letter")))?;
+        Ok(Verdict::Done)
+    }
+}

@@ -1,0 +1,91 @@
+//! `factline ledger`: what became of an event.
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use uuid::Uuid;
+
+use super::{
+    Verdict, print, print_json,
+    table::{self, or_dash, time},
+};
+use crate::{
+    app::Databases,
+    config::Config,
+    records::{DeadLetterFilter, LedgerRecord},
+};
+
+/// Letters of one event id that are looked at; there are more only where an id is no id.
+const LETTERS: u32 = 100;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Show the rows of one event: one for each consumer group that has it
+    Show {
+        /// The event's id, as it is in the outbox or in a dead letter
+        event_id: String,
+        /// Print them as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<Verdict> {
+    let databases = super::databases(config).await?;
+    let Action::Show { event_id, json } = arguments.action;
+    let rows = rows_of(&databases, &event_id).await?;
+    if json {
+        print_json(&rows)?;
+        return Ok(Verdict::Done);
+    }
+    (!rows.is_empty()).then_some(()).with_context(|| {
+        format!("the ledger has no event {event_id}; `factline explain {event_id}` looks for it elsewhere")
+    })?;
+    print(rows_table(&rows))?;
+    Ok(Verdict::Done)
+}
+
+/// The event's own rows, and those under an id that was derived because its own could not be read.
+async fn rows_of(databases: &Databases, event_id: &str) -> anyhow::Result<Vec<LedgerRecord>> {
+    let of_event = DeadLetterFilter {
+        event_id: Some(event_id.to_owned()),
+        limit: LETTERS,
+        ..DeadLetterFilter::default()
+    };
+    let letters = databases.records.dead_letters(&of_event).await?;
+    let mut ids: Vec<Uuid> = letters.iter().filter_map(|letter| letter.ledger_id()).collect();
+    ids.extend(Uuid::try_parse(event_id).ok());
+    ids.sort_unstable();
+    ids.dedup();
+    let mut rows = Vec::new();
+    for id in ids {
+        rows.extend(databases.records.ledger(id).await?);
+    }
+    Ok(rows)
+}
+
+fn rows_table(rows: &[LedgerRecord]) -> String {
+    let columns =
+        ["group", "ledger id", "outcome", "facts", "tries", "type", "topic", "position", "recorded"];
+    let mut table = table::new(&columns);
+    for row in rows {
+        let partition = row.partition.map(|partition| format!(":{partition}")).unwrap_or_default();
+        table.add_row([
+            row.consumer_group.clone(),
+            row.event_id.to_string(),
+            row.outcome.clone(),
+            row.facts.to_string(),
+            row.attempts.to_string(),
+            row.event_type.clone(),
+            format!("{}{partition}", row.topic),
+            or_dash(row.position.clone()),
+            time(row.processed_at),
+        ]);
+    }
+    table.to_string()
+}

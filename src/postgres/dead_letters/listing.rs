@@ -1,0 +1,124 @@
+//! Which dead letters a filter means, and what is read of them.
+
+use factline_pipeline::outage::Error;
+use sqlx::{
+    Postgres, Row as _,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+};
+
+use crate::{
+    dead_letters::{CauseGroup, Letter},
+    postgres::store::Store,
+    records::{DeadLetterFilter, DeadLetterRecord},
+};
+
+/// A statement about the letters that a filter means: the parameters 1 to 12, bound by [`bind`].
+macro_rules! filtered {
+    ($before:literal, $after:literal) => {
+        concat!(
+            $before,
+            " FROM factline.dead_letters WHERE ($1::uuid[] IS NULL OR id = ANY ($1)) \
+             AND ($2::uuid IS NULL OR id >= $2) AND ($3::uuid IS NULL OR id <= $3) \
+             AND ($4::uuid IS NULL OR id < $4) AND ($5::text IS NULL OR event_id = $5) \
+             AND ($6::text IS NULL OR status = $6) AND ($7::text IS NULL OR topic = $7) \
+             AND ($8::text IS NULL OR event_type = $8) AND ($9::text IS NULL OR fingerprint = $9) \
+             AND ($10::text IS NULL OR consumer_group = $10) AND ($11::timestamptz IS NULL OR dead_at >= $11) \
+             AND ($12::text IS NULL OR strpos(error, $12) > 0 OR strpos(key, $12) > 0 OR strpos(event_id, $12) > 0 \
+               OR position(convert_to($12, 'UTF8') IN payload) > 0) ",
+            $after
+        )
+    };
+}
+pub(super) use filtered;
+
+pub(super) fn bind<'q>(
+    query: Query<'q, Postgres, PgArguments>,
+    filter: &'q DeadLetterFilter,
+) -> Query<'q, Postgres, PgArguments> {
+    query
+        .bind(&filter.ids)
+        .bind(filter.between.map(|(first, _)| first))
+        .bind(filter.between.map(|(_, last)| last))
+        .bind(filter.before)
+        .bind(&filter.event_id)
+        .bind(&filter.status)
+        .bind(&filter.topic)
+        .bind(&filter.event_type)
+        .bind(&filter.fingerprint)
+        .bind(&filter.consumer_group)
+        .bind(filter.since)
+        .bind(&filter.text)
+}
+
+/// The letters of a filter, the newest first.
+pub(in crate::postgres) async fn list(
+    store: &Store,
+    filter: &DeadLetterFilter,
+) -> Result<Vec<DeadLetterRecord>, Error> {
+    let select = sqlx::query(filtered!("SELECT *", "ORDER BY id DESC LIMIT $13"));
+    store.all(bind(select, filter).bind(i64::from(filter.limit)), record).await
+}
+
+/// The letters of a filter by cause, the most frequent first. The latest letter of each stands for it.
+pub(super) async fn group_by_cause(
+    store: &Store,
+    filter: &DeadLetterFilter,
+) -> Result<Vec<CauseGroup>, Error> {
+    let select = sqlx::query(filtered!(
+        "WITH causes AS (SELECT fingerprint, count(*) AS letters, min(first_failed_at) AS first_seen, \
+         max(dead_at) AS last_seen, max(id::text COLLATE \"C\")::uuid AS latest",
+        "GROUP BY fingerprint) \
+         SELECT c.*, l.stage, l.error_kind, l.topic, l.error FROM causes AS c \
+         JOIN factline.dead_letters AS l ON l.id = c.latest ORDER BY letters DESC, latest DESC LIMIT $13"
+    ));
+    store.all(bind(select, filter).bind(i64::from(filter.limit)), cause_group).await
+}
+
+fn cause_group(row: &PgRow) -> Result<CauseGroup, sqlx::Error> {
+    Ok(CauseGroup {
+        fingerprint: row.try_get("fingerprint")?,
+        letters: row.try_get("letters")?,
+        first_seen: row.try_get("first_seen")?,
+        last_seen: row.try_get("last_seen")?,
+        stage: row.try_get("stage")?,
+        error_kind: row.try_get("error_kind")?,
+        topic: row.try_get("topic")?,
+        error: row.try_get("error")?,
+    })
+}
+
+pub(super) fn letter(row: &PgRow) -> Result<Letter, sqlx::Error> {
+    Ok(Letter {
+        record: record(row)?,
+        payload: row.try_get("payload")?,
+        original_payload: row.try_get("original_payload")?,
+    })
+}
+
+pub(super) fn record(row: &PgRow) -> Result<DeadLetterRecord, sqlx::Error> {
+    Ok(DeadLetterRecord {
+        id: row.try_get("id")?,
+        consumer_group: row.try_get("consumer_group")?,
+        stage: row.try_get("stage")?,
+        event_id: row.try_get("event_id")?,
+        topic: row.try_get("topic")?,
+        partition: row.try_get("partition")?,
+        position: row.try_get("position")?,
+        key: row.try_get("key")?,
+        event_type: row.try_get("event_type")?,
+        payload: String::from_utf8_lossy(row.try_get("payload")?).into_owned(),
+        headers: row.try_get("headers")?,
+        error_kind: row.try_get("error_kind")?,
+        error: row.try_get("error")?,
+        fingerprint: row.try_get("fingerprint")?,
+        attempts: row.try_get("attempts")?,
+        first_failed_at: row.try_get("first_failed_at")?,
+        dead_at: row.try_get("dead_at")?,
+        status: row.try_get("status")?,
+        resolved_by: row.try_get("resolved_by")?,
+        resolved_at: row.try_get("resolved_at")?,
+        note: row.try_get("note")?,
+        reprocess_run: row.try_get("reprocess_run")?,
+    })
+}
