@@ -25,6 +25,7 @@ mod emit;
 mod explain;
 mod facts;
 mod migrate;
+mod reconcile;
 mod run;
 mod status;
 mod table;
@@ -54,6 +55,8 @@ enum Command {
     Facts(facts::Arguments),
     /// Tell the whole story of one event
     Explain(explain::Arguments),
+    /// Publish again what a stream lost before it was recorded
+    Reconcile(reconcile::Arguments),
     /// Show backlog, lag, leases, and the running daemon's supervisor tree; exit code 3 if something is wrong
     Status(status::Arguments),
     /// Check the configuration, or show it
@@ -108,6 +111,7 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
             Command::Emit(command) => emit::run(command, &config).await,
             Command::Facts(command) => facts::run(command, &config).await,
             Command::Explain(command) => explain::run(command, &config).await,
+            Command::Reconcile(command) => reconcile::run(command, &config).await,
             Command::Status(command) => status::run(command, &config).await,
             Command::Config(_) => unreachable!("was done before the configuration was loaded"),
         }

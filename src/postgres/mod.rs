@@ -4,7 +4,7 @@
 //!
 //! - [`database`]: a pool whose connections answer in time, or are given up;
 //! - [`outbox`]: the application's outbox table, whatever its columns are called;
-//! - [`store`]: the ledger, with its `ledger_rows`, `facts`, `conversations` and `dead_letters`; `leases`; `records`,
+//! - [`store`]: the ledger, with its `ledger_rows`, `facts`, `conversations`, `dead_letters` and `horizons`; `leases`; `records`,
 //!   what there is to read;
 //! - [`migrations`]: both sets of tables.
 
@@ -20,6 +20,7 @@ mod conversations;
 pub mod database;
 mod dead_letters;
 mod facts;
+mod horizons;
 mod leases;
 mod ledger_rows;
 pub mod migrations;

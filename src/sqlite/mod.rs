@@ -7,7 +7,7 @@
 //! - [`database`]: the file, its one writer and its readers; [`migrations`]: its tables;
 //! - [`outbox`]: the outbox table;
 //! - [`stream`], and its statements, `entries` and `groups`;
-//! - [`store`]: the ledger, with its `facts` and `dead_letters`; `leases`; `records`, what there is to read.
+//! - [`store`]: the ledger, with its `facts`, `dead_letters` and `horizons`; `leases`; `records`, what there is to read.
 
 use std::error::Error as StdError;
 
@@ -28,6 +28,7 @@ mod dead_letters;
 mod entries;
 mod facts;
 mod groups;
+mod horizons;
 mod leases;
 pub mod migrations;
 pub mod outbox;

@@ -11,6 +11,7 @@ mod main_job;
 mod outage;
 mod panics;
 mod readme;
+mod reconcile;
 mod signals;
 mod stage;
 mod two_daemons;

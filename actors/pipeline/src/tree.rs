@@ -20,6 +20,7 @@ use crate::{
     ledger_writer::{self, LedgerWriter},
     outbox::Outbox,
     outbox_poller::{self, OutboxPoller},
+    reconcile,
     stream::{EventStream, Partition},
     stream_publisher::{self, StreamPublisher},
 };
@@ -44,6 +45,8 @@ pub struct Relay {
     pub ledger: Arc<dyn Ledger>,
     /// Where events go.
     pub stream: Arc<dyn EventStream>,
+    /// How to find what the streams have lost.
+    pub reconcile: reconcile::Params,
     /// The lease `relay:{source}`.
     pub keeper: Keeper,
     /// How the poller works.
@@ -70,6 +73,7 @@ pub fn relay(relay: Relay, tuning: &dyn Tuning) -> SupervisorSpec {
     let poller_params = outbox_poller::Params {
         outbox: relay.outbox,
         ledger: relay.ledger,
+        reconcile: relay.reconcile,
         keeper: relay.keeper,
         publisher,
         chain,
