@@ -64,6 +64,8 @@ mod samples;
 
 mod outbox;
 
+mod settled;
+
 mod stream;
 
 mod pending;
@@ -73,6 +75,8 @@ mod redis;
 mod ledger;
 
 mod facts;
+
+mod horizons;
 
 mod leases;
 
