@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, net::TcpListener, sync::Arc, time::Duration};
 
+use chrono::{TimeDelta, Utc};
 use factline_pipeline::{
     consumer_group,
     extraction_thread::{StuckThreads, Tools},
@@ -10,8 +11,9 @@ use factline_pipeline::{
     lease::{Keeper, Leases},
     ledger::Ledger,
     outage::{self, Error as Outage},
-    outbox::Outbox,
+    outbox::{Outbox, Settled},
     outbox_poller,
+    reconcile::{self, Subscription},
     stream::EventStream,
     tree::{self, Tuning},
     turns::Turns,
@@ -22,7 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     admin,
-    config::{Config, Service, service_of},
+    config::{self, Config, Service, service_of},
     dead_letters::DeadLetters,
     extract, postgres,
     records::Records,
@@ -211,6 +213,12 @@ impl<'a> Opener<'a> {
         Ok(opened)
     }
 
+    /// Writes down when the groups began, once.
+    pub async fn begin_groups(&self, databases: &Databases) -> Result<(), Error> {
+        let fix = "check that the databases are up, and that `factline migrate up` was run";
+        self.reached("store.url", fix, || begin_groups(self.config, databases)).await
+    }
+
     /// Opens an embedded database and brings its tables up to date: nobody should have to migrate a file of ours.
     async fn file(&mut self, key: &'static str, url: &str) -> Result<sqlite::Database, Error> {
         if let Some(database) = self.files.get(url) {
@@ -281,6 +289,56 @@ pub struct Wiring<'a> {
     pub process: Process,
 }
 
+/// How far the clocks of two database servers may be apart.
+const CLOCKS_APART: TimeDelta = TimeDelta::minutes(1);
+
+/// A rest after each page that the janitor reconciles.
+const JANITORS_PAUSE: Duration = Duration::from_millis(10);
+
+/// What there is to reconcile between outbox, streams and ledger.
+#[must_use]
+pub fn reconciliation(config: &Config, adapters: &Adapters) -> reconcile::Params {
+    let Adapters { databases, stream } = adapters;
+    let subscription =
+        |group: &config::Group| Subscription { group: group.name.clone(), topics: group.topics.clone() };
+    let one_clock = config.source.url == config.store.url;
+    reconcile::Params {
+        outbox: databases.outbox.clone(),
+        stream: stream.clone(),
+        ledger: databases.ledger.clone(),
+        groups: config.groups.iter().map(subscription).collect(),
+        margin: if one_clock { TimeDelta::zero() } else { CLOCKS_APART },
+        pause: Duration::ZERO,
+    }
+}
+
+/// Writes down when groups began that begin now.
+///
+/// What was processed before may have been so by another program, and is nothing that they miss; if its clock or its
+/// time zone is another one, its newest rows tell.
+async fn begin_groups(config: &Config, databases: &Databases) -> Result<(), Outage> {
+    let known = databases.ledger.horizons().await?.groups;
+    let new: Vec<&str> = config
+        .groups
+        .iter()
+        .map(|group| group.name.as_str())
+        .filter(|name| !known.contains_key(*name))
+        .collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let newest = databases.outbox.settled_before(Settled::Processed, None, 1_000).await?;
+    let latest =
+        newest.iter().filter_map(|row| row.processed_at).filter(|time| *time < Utc::now() + A_DAY).max();
+    for group in new {
+        databases.ledger.begin_group(group, latest).await?;
+    }
+    Ok(())
+}
+
+/// A time further ahead than any time zone is nobody's.
+const A_DAY: TimeDelta = TimeDelta::days(1);
+
 /// The whole tree, in flow order.
 #[must_use]
 pub fn tree(wiring: Wiring<'_>) -> SupervisorSpec {
@@ -299,7 +357,7 @@ pub fn tree(wiring: Wiring<'_>) -> SupervisorSpec {
         }
         root = root.supervisor(tuning.supervisor("root/consumers", consumers));
     }
-    root = root.child(janitor(config, &adapters, parts, &tuning));
+    root = root.child(janitor(config, &adapters, parts, &holder, &tuning));
     if let Some(listener) = listener {
         root = root.child(tuning.child("root/admin", admin::child(listener, seen)));
     }
@@ -327,12 +385,9 @@ fn relay(config: &Config, adapters: &Adapters, holder: &str, tuning: &dyn Tuning
         outbox: databases.outbox.clone(),
         ledger: databases.ledger.clone(),
         stream: stream.clone(),
-        keeper: Keeper {
-            leases: databases.leases.clone(),
-            holder: holder.to_owned(),
-            ttl: config.store.lease_ttl,
-        },
-        lease: format!("relay:{}", config.source.name),
+        reconcile: reconciliation(config, adapters),
+        keeper: keeper(config, databases, holder),
+        lease: relay_lease(config),
         settings: outbox_poller::Settings {
             batch_size: config.relay.batch_size,
             in_flight: config.relay.in_flight,
@@ -342,6 +397,16 @@ fn relay(config: &Config, adapters: &Adapters, holder: &str, tuning: &dyn Tuning
         },
     };
     tree::relay(relay, tuning)
+}
+
+/// Holds leases for this process.
+fn keeper(config: &Config, databases: &Databases, holder: &str) -> Keeper {
+    Keeper { leases: databases.leases.clone(), holder: holder.to_owned(), ttl: config.store.lease_ttl }
+}
+
+/// The lease of the one relay that is active.
+fn relay_lease(config: &Config) -> String {
+    format!("relay:{}", config.source.name)
 }
 
 fn consumer_group(
@@ -356,11 +421,7 @@ fn consumer_group(
     let partitions: Vec<_> = group.topics.iter().flat_map(|topic| stream.partitions(topic)).collect();
     let spec = tree::Group {
         stream: stream.clone(),
-        keeper: Keeper {
-            leases: databases.leases.clone(),
-            holder: holder.to_owned(),
-            ttl: config.store.lease_ttl,
-        },
+        keeper: keeper(config, databases, holder),
         partitions,
         tools: Tools {
             extractors: extractors(config, group),
@@ -396,10 +457,23 @@ fn janitor(
     config: &Config,
     adapters: &Adapters,
     parts: Parts,
+    holder: &str,
     tuning: &dyn Tuning,
 ) -> factline_supervision::ChildSpec {
-    let retention = config.outbox_retention().filter(|_| parts != Parts::Consumers);
-    let outbox = retention.map(|time| (adapters.databases.outbox.clone(), time));
-    let params = janitor::Params { stream: adapters.stream.clone(), outbox, every: config.janitor.every };
+    let Adapters { databases, stream } = adapters;
+    let relays = parts != Parts::Consumers;
+    let params = janitor::Params {
+        stream: stream.clone(),
+        outbox: config.outbox_retention().filter(|_| relays).map(|time| (databases.outbox.clone(), time)),
+        ledger: config.janitor.ledger_retention().map(|time| (databases.ledger.clone(), time)),
+        reconcile: relays.then(|| janitor::Reconciling {
+            params: reconcile::Params { pause: JANITORS_PAUSE, ..reconciliation(config, adapters) },
+            every: config.janitor.reconcile_every,
+            leases: databases.leases.clone(),
+            relay: relay_lease(config),
+            holder: holder.to_owned(),
+        }),
+        every: config.janitor.every,
+    };
     tree::janitor(params, tuning)
 }

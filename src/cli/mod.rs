@@ -28,6 +28,7 @@ mod facts;
 mod ledger;
 mod migrate;
 mod progress;
+mod reconcile;
 mod run;
 mod status;
 mod table;
@@ -61,6 +62,8 @@ enum Command {
     Dlq(dlq::Arguments),
     /// Look into the ledger
     Ledger(ledger::Arguments),
+    /// Publish again what a stream lost before it was recorded
+    Reconcile(reconcile::Arguments),
     /// Show backlog, lag, leases, and the running daemon's supervisor tree; exit code 3 if something is wrong
     Status(status::Arguments),
     /// Check the configuration, or show it
@@ -117,6 +120,7 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
             Command::Explain(command) => explain::run(command, &config).await,
             Command::Dlq(command) => dlq::run(command, &config).await,
             Command::Ledger(command) => ledger::run(command, &config).await,
+            Command::Reconcile(command) => reconcile::run(command, &config).await,
             Command::Status(command) => status::run(command, &config).await,
             Command::Config(_) => unreachable!("was done before the configuration was loaded"),
         }

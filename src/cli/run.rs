@@ -55,7 +55,9 @@ pub(super) async fn run(arguments: Arguments, config: Config) -> anyhow::Result<
 
 async fn start(config: &Config, parts: Parts, process: Process) -> anyhow::Result<Tree> {
     let listener = listen(&config.admin.bind)?;
-    let adapters = Opener::new(config).adapters().await?;
+    let mut opener = Opener::new(config);
+    let adapters = opener.adapters().await?;
+    opener.begin_groups(&adapters.databases).await?;
     let seen = admin::Seen::default();
     let wiring = Wiring { config, adapters, parts, listener, seen: Arc::clone(&seen), process };
     let tree = factline_supervision::start(app::tree(wiring)).await?;

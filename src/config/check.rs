@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Display, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::Config;
+use super::{Config, Retention};
 use crate::{extract, outbox_table::Columns};
 
 /// What the streams are kept in.
@@ -111,6 +111,14 @@ impl Config {
         }
         if self.janitor.every.is_zero() {
             wrong.push("janitor.every must be above 0: write \"1s\"".into());
+        }
+        if self.janitor.reconcile_every.is_zero() {
+            wrong.push("janitor.reconcile_every must be above 0: write \"1m\"".into());
+        }
+        if self.janitor.ledger_retention == Retention::Auto {
+            wrong.push(
+                "janitor.ledger_retention is for nobody else to choose: write \"forever\" or \"400d\"".into(),
+            );
         }
         for (key, name) in [("source.name", &self.source.name), ("stream.prefix", &self.stream.prefix)] {
             if name.is_empty() {

@@ -88,6 +88,17 @@ impl Config {
     }
 }
 
+impl Janitor {
+    /// How long ledger rows are kept; `None`: for ever.
+    #[must_use]
+    pub fn ledger_retention(&self) -> Option<Duration> {
+        match self.ledger_retention {
+            Retention::For(time) => Some(time),
+            Retention::Auto | Retention::Forever => None,
+        }
+    }
+}
+
 impl Source {
     /// The table, as the adapters want it.
     #[must_use]
@@ -258,6 +269,11 @@ pub struct Janitor {
     /// Time between two turns.
     #[serde(with = "humantime_serde")]
     pub every: Duration,
+    /// Time between two turns of reconciling.
+    #[serde(with = "humantime_serde")]
+    pub reconcile_every: Duration,
+    /// How long ledger rows are kept.
+    pub ledger_retention: Retention,
 }
 
 /// The HTTP server.

@@ -4,8 +4,8 @@
 //!
 //! - [`database`]: a pool whose connections answer in time, or are given up;
 //! - [`outbox`]: the application's outbox table, whatever its columns are called;
-//! - [`store`]: the ledger, with its `ledger_rows`, `facts`, `conversations`, `dead_letters` and `attempts`; `leases`;
-//!   `records`, what there is to read; `operator_log`, who did what;
+//! - [`store`]: the ledger, with its `ledger_rows`, `facts`, `conversations`, `dead_letters`, `attempts` and `horizons`;
+//!   `leases`; `records`, what there is to read; `operator_log`, who did what;
 //! - [`migrations`]: both sets of tables.
 
 use std::{error::Error as StdError, str::FromStr, time::Duration};
@@ -21,6 +21,7 @@ mod conversations;
 pub mod database;
 mod dead_letters;
 mod facts;
+mod horizons;
 mod leases;
 mod ledger_rows;
 pub mod migrations;

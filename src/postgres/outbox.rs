@@ -12,17 +12,19 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use factline_pipeline::{
     outage::Error,
-    outbox::{Backlog, Claim, NewEvent, Outbox as Port, Record, Row, RowId},
+    outbox::{Backlog, Claim, NewEvent, Outbox as Port, Record, Row, RowId, Settled, SettledRow},
 };
 use sqlx::{
-    AssertSqlSafe, Connection as _, PgConnection, Postgres, Row as _, postgres::PgArguments, query::Query,
+    AssertSqlSafe, Connection as _, PgConnection, Postgres, Row as _,
+    postgres::{PgArguments, PgRow},
+    query::Query,
 };
 use uuid::Uuid;
 
 use self::{
     columns::TableColumns,
     rows::Headers,
-    statements::{IdKind, Statements},
+    statements::{IdKind, Statements, Walk},
 };
 use super::{database::Database, failed, misconfigured};
 use crate::{nul::without_nul, outbox_table::OutboxTable};
@@ -67,7 +69,18 @@ impl Outbox {
         Ok(self.database.timely(change).await?.rows_affected())
     }
 
-    /// The same for a statement that walks through the table in order.
+    /// Runs a query that walks through the table in order.
+    async fn select_by_index(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, Error> {
+        let select = async |connection: &mut PgConnection| {
+            let mut transaction = connection.begin_with(BEGIN_BY_INDEX).await.map_err(failed)?;
+            let rows = query.fetch_all(&mut *transaction).await.map_err(failed)?;
+            transaction.commit().await.map_err(failed)?;
+            Ok(rows)
+        };
+        self.database.timely(select).await
+    }
+
+    /// Runs a statement that walks through the table in order and changes rows; says how many.
     async fn change_by_index(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
         let change = async |connection: &mut PgConnection| {
             let mut transaction = connection.begin_with(BEGIN_BY_INDEX).await.map_err(failed)?;
@@ -89,13 +102,7 @@ impl Port for Outbox {
             (_, IdKind::Text) => query(claim_any).bind(texts(claim.in_flight)),
         };
         let query = query.bind(i64::try_from(claim.limit).unwrap_or(i64::MAX));
-        let select = async |connection: &mut PgConnection| {
-            let mut transaction = connection.begin_with(BEGIN_BY_INDEX).await.map_err(failed)?;
-            let rows = query.fetch_all(&mut *transaction).await.map_err(failed)?;
-            transaction.commit().await.map_err(failed)?;
-            Ok(rows)
-        };
-        let rows = self.database.timely(select).await?;
+        let rows = self.select_by_index(query).await?;
         rows.iter()
             .map(|row| rows::claimed(row, *id_kind, &self.source))
             .collect::<Result<_, _>>()
@@ -117,6 +124,36 @@ impl Port for Outbox {
             rows.iter().map(|(id, reason)| (id.to_string(), without_nul(reason))).unzip();
         self.change(query(&self.statements.mark_failed).bind(ids).bind(reasons)).await?;
         Ok(())
+    }
+
+    async fn settled_before(
+        &self,
+        status: Settled,
+        cursor: Option<&RowId>,
+        limit: usize,
+    ) -> Result<Vec<SettledRow>, Error> {
+        let Walk { newest, before } = match status {
+            Settled::Processed => &self.statements.processed,
+            Settled::Failed => &self.statements.failed,
+        };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let query = match cursor {
+            None => query(newest).bind(limit),
+            Some(RowId::Number(id)) => query(before).bind(limit).bind(*id),
+            Some(RowId::Text(id)) => query(before).bind(limit).bind(id.clone()),
+        };
+        let rows = self.select_by_index(query).await?;
+        let settled = rows.iter().map(|row| rows::settled(row, self.statements.id_kind));
+        settled.collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn mark_pending(&self, rows: &[RowId]) -> Result<u64, Error> {
+        let mark = query(&self.statements.mark_pending);
+        self.change_by_index(match self.statements.id_kind {
+            IdKind::Number => mark.bind(numbers(rows)),
+            IdKind::Text => mark.bind(texts(rows)),
+        })
+        .await
     }
 
     async fn backlog(&self) -> Result<Backlog, Error> {

@@ -3,18 +3,19 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use factline_pipeline::{
     attempts::{FailedTry, History},
     dead_letter::DeadLetter,
     lease::Fence,
-    ledger::{Ledger, Outcome, Recorded, Recording},
+    ledger::{Horizons, Ledger, Outcome, Recorded, Recording},
     outage::Error,
 };
 use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{
-    attempts, conversations, database::Database, dead_letters, facts, failed, leases,
+    attempts, conversations, database::Database, dead_letters, facts, failed, horizons, leases,
     ledger_rows::LedgerRows, unusable,
 };
 
@@ -78,6 +79,36 @@ impl Ledger for Store {
         let select = async |connection: &mut PgConnection| select.fetch_all(connection).await.map_err(failed);
         let recorded: Vec<Uuid> = self.database.timely(select).await?;
         Ok(recorded.into_iter().collect())
+    }
+
+    async fn begin_group(&self, group: &str, not_before: Option<DateTime<Utc>>) -> Result<(), Error> {
+        let insert =
+            async |connection: &mut PgConnection| horizons::insert_group(connection, group, not_before).await;
+        self.database.timely(insert).await
+    }
+
+    async fn horizons(&self) -> Result<Horizons, Error> {
+        self.database.timely(async |connection: &mut PgConnection| horizons::select(connection).await).await
+    }
+
+    async fn forget_before(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, Error> {
+        let forget = async |connection: &mut PgConnection| {
+            let mut transaction = connection.begin_with(BEGIN).await.map_err(failed)?;
+            let deleted = horizons::delete_ledger_rows_before(&mut transaction, before, limit).await?;
+            if deleted > 0 {
+                horizons::raise(&mut transaction, before).await?;
+            }
+            transaction.commit().await.map_err(failed)?;
+            Ok(deleted)
+        };
+        self.database.timely(forget).await
+    }
+
+    async fn forgettable_before(&self, before: DateTime<Utc>) -> Result<u64, Error> {
+        let count = async |connection: &mut PgConnection| {
+            horizons::count_ledger_rows_before(connection, before).await
+        };
+        self.database.timely(count).await
     }
 }
 

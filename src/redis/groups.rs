@@ -64,6 +64,8 @@ impl Stream {
     /// A stream is gone, deleted or lost in a FLUSHALL: what comes next is read from the beginning.
     pub(super) async fn remake_groups(&self, group: &str, partitions: &[Partition]) -> Result<(), Error> {
         tracing::warn!(group, "the consumer group was lost with a stream, making it again");
+        // Whoever starts before the relay's next append must find out how many partitions there are.
+        self.record_meta().await?;
         for partition in partitions {
             self.make_group(group, partition).await?;
         }
@@ -91,7 +93,7 @@ impl Stream {
         }
     }
 
-    async fn ask_group(&self, command: &redis::Cmd) -> Result<Option<Value>, Error> {
+    pub(super) async fn ask_group(&self, command: &redis::Cmd) -> Result<Option<Value>, Error> {
         match command.query_async(&mut self.shared.clone()).await {
             Ok(answer) => Ok(Some(answer)),
             Err(error) if is_unknown_group(&error) => Ok(None),

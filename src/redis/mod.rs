@@ -1,7 +1,8 @@
 //! The Redis adapter: event streams on Redis Streams. All Redis commands live in this folder.
 //!
 //! A partition is the stream `{prefix}:{topic}:{partition}`; `{prefix}:topics` is the set of topics, `{prefix}:meta`
-//! says how many partitions they have. Redis 6.2 or later.
+//! says how many partitions they have, and whether they are
+//! still the same. Redis 6.2 or later.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -15,19 +16,21 @@ use factline_pipeline::{
     cloudevent::{self, RawEntry},
     event::Event,
     outage::Error,
-    stream::{AtCap, Delivered, EventStream, GroupLag, Partition, Position, Reader, partition_of},
+    stream::{AtCap, Carried, Delivered, EventStream, GroupLag, Partition, Position, Reader, partition_of},
 };
 use redis::{
     Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Value,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 
+mod appender;
+mod carried;
 mod groups;
 mod preflight;
 mod readers;
 mod reply;
 
-use self::{preflight::Preflight, readers::Readers};
+use self::{appender::Appenders, preflight::Preflight, readers::Readers};
 
 /// How long an answer may take, a batch of a thousand large events included.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +43,7 @@ pub struct Stream {
     shared: ConnectionManager,
     readers: Readers,
     preflight: Preflight,
+    appenders: Appenders,
     settings: Settings,
 }
 
@@ -63,7 +67,8 @@ impl Stream {
             .set_connection_timeout(Some(CONNECTION_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
         let shared = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
-        Ok(Self { client, shared, readers: Readers::default(), preflight: Preflight::default(), settings })
+        let (readers, preflight) = (Readers::default(), Preflight::default());
+        Ok(Self { client, shared, readers, preflight, appenders: Appenders::default(), settings })
     }
 
     /// Whether the server answers.
@@ -74,10 +79,9 @@ impl Stream {
 
     /// How many partitions the streams have: what was recorded by whoever came first, which may be us.
     pub async fn recorded_partitions(&self) -> Result<u16, Error> {
-        let meta = format!("{}:meta", self.settings.prefix);
-        let partitions = self.settings.partitions;
-        let _: i64 = self.ask(redis::cmd("HSETNX").arg(&meta).arg("partitions").arg(partitions)).await?;
-        self.ask(redis::cmd("HGET").arg(&meta).arg("partitions")).await
+        let (partitions, identity) = self.record_meta().await?;
+        self.appenders.expect_identity(identity);
+        Ok(partitions)
     }
 
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
@@ -94,29 +98,34 @@ impl Stream {
 
     /// Appends all or nothing, unless a key changes its type, or the server its limits, at this very moment.
     async fn append_checked(&self, events: &[Event]) -> Result<Option<AtCap>, Error> {
-        let mut places: HashMap<&str, Arc<str>> = HashMap::new();
-        let mut partitions: BTreeMap<Partition, String> = BTreeMap::new();
+        let mut topics: HashMap<&str, Arc<str>> = HashMap::new();
+        let mut places: BTreeMap<Partition, Place> = BTreeMap::new();
         // One transaction: were a later event of a key to get in without an earlier one, order would be lost.
-        let mut pipeline = redis::pipe();
-        pipeline.atomic();
-        for event in events {
-            let topic = places.entry(&event.topic).or_insert_with(|| event.topic.as_str().into());
+        let mut transaction = appender::begin();
+        for (index, event) in events.iter().enumerate() {
+            let topic = topics.entry(&event.topic).or_insert_with(|| event.topic.as_str().into());
             let number = partition_of(&event.key, self.settings.partitions);
             let partition = Partition { topic: topic.clone(), number };
-            let key = partitions.entry(partition).or_insert_with_key(|partition| self.key(partition));
-            add_entry(&mut pipeline, key, event);
+            let place =
+                places.entry(partition).or_insert_with_key(|partition| Place::new(self.key(partition)));
+            place.last = index;
+            add_entry(&mut transaction, &place.key, event);
         }
-        self.preflight
-            .check(&mut self.shared.clone(), events, partitions.values(), &self.topics_key())
-            .await?;
-        for topic in places.keys() {
-            pipeline.cmd("SADD").arg(self.topics_key()).arg(*topic).ignore();
+        let keys = places.values().map(|place| &place.key);
+        self.preflight.check(&mut self.shared.clone(), events, keys, &self.topics_key()).await?;
+        for topic in topics.keys() {
+            transaction.cmd("SADD").arg(self.topics_key()).arg(*topic).ignore();
         }
-        for key in partitions.values() {
-            pipeline.cmd("XLEN").arg(key);
+        for place in places.values() {
+            transaction.cmd("XLEN").arg(&place.key).ignore();
         }
-        let lengths: Vec<u64> = pipeline.query_async(&mut self.shared.clone()).await.map_err(failed)?;
-        let fullest = partitions.into_keys().zip(lengths).max_by_key(|(_, length)| *length);
+        let answers = self.run_unless_lost(transaction).await?;
+        let lengths = answers.get(events.len() + topics.len()..).unwrap_or_default();
+        let lengths: Vec<u64> = reply::lengths(lengths)?;
+        let appended = reply::positions(places.values().filter_map(|place| answers.get(place.last)))?;
+        let appended = places.values().map(|place| place.key.clone()).zip(appended);
+        self.appenders.expect_entries(appended);
+        let fullest = places.into_keys().zip(lengths).max_by_key(|(_, length)| *length);
         Ok(fullest
             .filter(|(_, length)| *length >= self.settings.max_length)
             .map(|(partition, length)| AtCap { partition, length }))
@@ -252,13 +261,24 @@ impl EventStream for Stream {
         for group in self.groups(&key).await? {
             let mut oldest = group.last_delivered.successor();
             if group.pending > 0 {
-                let summary: Value = self.ask(redis::cmd("XPENDING").arg(&key).arg(&group.name)).await?;
+                let summary = redis::cmd("XPENDING").arg(&key).arg(&group.name).take();
+                // Lost at this very moment, and so nothing is left to trim.
+                let Some(summary) = self.ask_group(&summary).await? else { return Ok(0) };
                 oldest = reply::oldest_pending(summary)?.map_or(oldest, |pending| pending.min(oldest));
             }
             needed_from = Some(needed_from.map_or(oldest, |needed: Position| needed.min(oldest)));
         }
         let Some(needed_from) = needed_from else { return Ok(0) };
         self.ask(redis::cmd("XTRIM").arg(&key).arg("MINID").arg(needed_from.to_string())).await
+    }
+
+    async fn carried_before(
+        &self,
+        partition: &Partition,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Carried>, Error> {
+        self.last_entries_before(partition, before, limit).await
     }
 
     async fn lag(&self, topics: &[String]) -> Result<Vec<GroupLag>, Error> {
@@ -288,12 +308,25 @@ impl EventStream for Stream {
     }
 }
 
-fn add_entry(pipeline: &mut Pipeline, key: &str, event: &Event) {
-    let add = pipeline.cmd("XADD").arg(key).arg("*");
+/// A stream that is appended to.
+struct Place {
+    key: String,
+    /// Which of the events is its last one.
+    last: usize,
+}
+
+impl Place {
+    fn new(key: String) -> Self {
+        Self { key, last: 0 }
+    }
+}
+
+fn add_entry(transaction: &mut Pipeline, key: &str, event: &Event) {
+    let add = transaction.cmd("XADD").arg(key).arg("*");
     cloudevent::encode(event, |name, value| {
         add.arg(name).arg(value);
     });
-    pipeline.ignore();
+    transaction.ignore();
 }
 
 fn delivered(partition: &Partition, entries: Vec<(Position, RawEntry)>) -> Vec<Delivered> {
@@ -306,9 +339,9 @@ fn delivered(partition: &Partition, entries: Vec<(Position, RawEntry)>) -> Vec<D
     entries.into_iter().map(entry).collect()
 }
 
-/// The stream or its group is not there: somebody deleted it, or nobody has made it yet.
+/// The stream or its group is not there: somebody deleted it, before or during a read, or nobody has made it yet.
 fn is_unknown_group(error: &RedisError) -> bool {
-    error.code() == Some("NOGROUP")
+    matches!(error.code(), Some("NOGROUP" | "UNBLOCKED"))
 }
 
 /// All errors are outages: what the server would refuse for its data is found before it is sent.

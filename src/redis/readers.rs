@@ -25,10 +25,7 @@ impl Readers {
         if let Some(connection) = idle {
             return Ok(connection);
         }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECTION_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)
+        connect(client).await
     }
 
     pub(super) fn put_back(&self, group: &str, connection: MultiplexedConnection) {
@@ -39,4 +36,12 @@ impl Readers {
         // Nothing that runs under this lock can panic half-way through a change.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A connection of one's own.
+pub(super) async fn connect(client: &Client) -> Result<MultiplexedConnection, Error> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECTION_TIMEOUT))
+        .set_response_timeout(Some(RESPONSE_TIMEOUT));
+    client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use factline_pipeline::{cloudevent::RawEntry, outage::Error, stream::Position};
-use redis::{FromRedisValue, Value, from_redis_value};
+use redis::{FromRedisValue, RedisError, Value, from_redis_value};
 
 /// One consumer group of one stream.
 pub(super) struct Group {
@@ -172,6 +172,38 @@ pub(super) fn groups(value: Value) -> Result<Vec<Group>, Error> {
         groups.push(one);
     }
     Ok(groups)
+}
+
+/// XLEN, several times.
+pub(super) fn lengths(values: &[Value]) -> Result<Vec<u64>, Error> {
+    values.iter().map(|length| plain(length.clone(), "XLEN")).collect()
+}
+
+/// XADD, several times: where the entries stand.
+pub(super) fn positions<'a>(values: impl Iterator<Item = &'a Value>) -> Result<Vec<Position>, Error> {
+    values.map(|value| position(value.clone(), "XADD")).collect()
+}
+
+/// HMGET of identity and partitions.
+pub(super) fn meta(value: Value) -> Result<(Option<String>, Option<u16>), Error> {
+    plain(value, "HMGET")
+}
+
+/// XINFO STREAM: the last position that the stream has given; none if there is no stream.
+pub(super) fn end_of_stream(answer: Result<Value, Error>) -> Result<Option<Position>, Error> {
+    let command = "XINFO STREAM";
+    let stream = match answer {
+        Err(error) if is_no_such_key(&error) => return Ok(None),
+        answer => answer?,
+    };
+    let end = fields(stream, command)?.into_iter().find(|(field, _)| field == b"last-generated-id");
+    let (_, end) = end.ok_or_else(|| unexpected(command))?;
+    position(end, command).map(Some)
+}
+
+fn is_no_such_key(error: &Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<RedisError>());
+    source.and_then(RedisError::detail).is_some_and(|detail| detail.contains("no such key"))
 }
 
 /// A map, which RESP2 sends as a flat list.

@@ -5,12 +5,14 @@ use factline_pipeline::{
     cloudevent,
     event::Event,
     outage::Error,
-    stream::{AtCap, Delivered, GroupLag, Partition, Position},
+    stream::{AtCap, Carried, Delivered, GroupLag, Partition, Position},
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
-use super::{attributes_in, count, failed, text_in, time_of};
+use uuid::Uuid;
+
+use super::{attributes_in, bytes_in, count, failed, text_in, time_of};
 
 /// The columns of an entry that are CloudEvents attributes, and named like them.
 const ATTRIBUTES: [&str; 12] = [
@@ -150,6 +152,30 @@ pub(super) async fn delete_unneeded(
     .await
     .map_err(failed)?;
     Ok(deleted.rows_affected())
+}
+
+pub(super) async fn select_carried_before(
+    readers: &SqlitePool,
+    partition: &Partition,
+    before: i64,
+    limit: usize,
+) -> Result<Vec<Carried>, Error> {
+    let rows = sqlx::query(
+        "SELECT entry, id FROM stream_entries WHERE topic = ?1 AND partition = ?2 AND entry < ?3 \
+         ORDER BY entry DESC LIMIT ?4",
+    )
+    .bind(&*partition.topic)
+    .bind(partition.number)
+    .bind(before)
+    .bind(count(limit))
+    .fetch_all(readers)
+    .await
+    .map_err(failed)?;
+    let carried = |row: &SqliteRow| {
+        let event_id = bytes_in(row, "id")?.and_then(|id| Uuid::try_parse_ascii(&id).ok());
+        Ok(Carried { position: Position { major: counted_in(row, "entry")?, minor: 0 }, event_id })
+    };
+    rows.iter().map(carried).collect::<Result<_, _>>().map_err(failed)
 }
 
 pub(super) async fn select_lag(readers: &SqlitePool, topics: &str) -> Result<Vec<GroupLag>, Error> {

@@ -7,8 +7,8 @@
 //! - [`database`]: the file, its one writer and its readers; [`migrations`]: its tables;
 //! - [`outbox`]: the outbox table;
 //! - [`stream`], and its statements, `entries` and `groups`;
-//! - [`store`]: the ledger, with its `facts`, `dead_letters` and `attempts`; `leases`; `records`, what there is to
-//!   read; `operator_log`, who did what.
+//! - [`store`]: the ledger, with its `facts`, `dead_letters`, `attempts` and `horizons`; `leases`; `records`, what there
+//!   is to read; `operator_log`, who did what.
 
 use std::error::Error as StdError;
 
@@ -30,6 +30,7 @@ mod dead_letters;
 mod entries;
 mod facts;
 mod groups;
+mod horizons;
 mod leases;
 pub mod migrations;
 mod operator_log;

@@ -11,7 +11,7 @@ use factline_pipeline::{
     cloudevent::{self, Malformed, RawEntry},
     event::Event,
     outage::Error,
-    outbox::{Backlog, Claim, NewEvent, Outbox as Port, Record, Row, RowId},
+    outbox::{Backlog, Claim, NewEvent, Outbox as Port, Record, Row, RowId, Settled, SettledRow},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row as _, sqlite::SqliteRow};
@@ -90,6 +90,30 @@ impl Port for Outbox {
             .collect();
         self.change(&self.statements.mark_failed, json(&failures)?).await?;
         Ok(())
+    }
+
+    async fn settled_before(
+        &self,
+        status: Settled,
+        cursor: Option<&RowId>,
+        limit: usize,
+    ) -> Result<Vec<SettledRow>, Error> {
+        let statement = match status {
+            Settled::Processed => &self.statements.processed_before,
+            Settled::Failed => &self.statements.failed_before,
+        };
+        let cursor = match cursor {
+            None => i64::MAX,
+            Some(RowId::Number(id)) => *id,
+            Some(RowId::Text(_)) => return Ok(Vec::new()),
+        };
+        let query = sqlx::query(AssertSqlSafe(statement.clone())).bind(cursor).bind(count(limit));
+        let rows = query.fetch_all(self.database.reader()).await.map_err(failed)?;
+        rows.iter().map(settled_row_of).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn mark_pending(&self, rows: &[RowId]) -> Result<u64, Error> {
+        self.change(&self.statements.mark_pending, json(&numbers(rows))?).await
     }
 
     async fn backlog(&self) -> Result<Backlog, Error> {
@@ -182,6 +206,19 @@ fn numbers(rows: &[RowId]) -> Vec<i64> {
     rows.iter().filter_map(|id| if let RowId::Number(id) = id { Some(*id) } else { None }).collect()
 }
 
+fn settled_row_of(row: &SqliteRow) -> Result<SettledRow, sqlx::Error> {
+    let event_id = bytes_in(row, "event_id")?.and_then(|id| Uuid::try_parse_ascii(&id).ok());
+    let key = text_in(row, "key")?.or_else(|| event_id.map(|id| id.to_string()));
+    Ok(SettledRow {
+        id: RowId::Number(row.try_get("id")?),
+        event_id,
+        topic: text_in(row, "topic")?.unwrap_or_default(),
+        key: key.unwrap_or_default(),
+        created_at: readable_time_in(row, "created_at")?,
+        processed_at: readable_time_in(row, "processed_at")?,
+    })
+}
+
 fn record_of(row: &SqliteRow) -> Result<Record, sqlx::Error> {
     let text = |column| text_in(row, column).map(Option::unwrap_or_default);
     Ok(Record {
@@ -208,6 +245,9 @@ struct Statements {
     claim_pending: Arc<str>,
     mark_processed: Arc<str>,
     mark_failed: Arc<str>,
+    mark_pending: Arc<str>,
+    processed_before: Arc<str>,
+    failed_before: Arc<str>,
     backlog: Arc<str>,
     insert: Arc<str>,
     find: Arc<str>,
@@ -218,6 +258,12 @@ impl Statements {
     fn new(table: &str) -> Self {
         let table = format!("\"{}\"", table.replace('"', "\"\""));
         let now = now!();
+        let settled_before = |status| {
+            format!(
+                "SELECT id, event_id, topic, key, created_at, processed_at FROM {table} \
+                 WHERE status = '{status}' AND id < ?1 ORDER BY id DESC LIMIT ?2"
+            )
+        };
         Self {
             // The inner query needs the index of pending rows alone, so the planner cannot prefer the whole table.
             claim_pending: format!(
@@ -238,6 +284,13 @@ impl Statements {
                  FROM json_each(?1) AS f WHERE o.id = f.value ->> 'id' AND o.status = 'pending'"
             )
             .into(),
+            mark_pending: format!(
+                "UPDATE {table} SET status = 'pending', processed_at = NULL \
+                 WHERE id IN (SELECT value FROM json_each(?1)) AND status = 'processed'"
+            )
+            .into(),
+            processed_before: settled_before("processed").into(),
+            failed_before: settled_before("failed").into(),
             backlog: format!(
                 "SELECT (SELECT count(*) FROM {table} WHERE status = 'pending') AS pending, \
                  (SELECT count(*) FROM {table} WHERE status = 'failed') AS failed, \

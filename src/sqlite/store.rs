@@ -3,19 +3,20 @@
 use std::{borrow::Cow, collections::HashSet};
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use factline_pipeline::{
     attempts::{FailedTry, History},
     conversation,
     dead_letter::DeadLetter,
     lease::Fence,
-    ledger::{Ledger, Outcome, Recorded, Recording},
+    ledger::{Horizons, Ledger, Outcome, Recorded, Recording},
     outage::Error,
 };
 use serde::Serialize;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{Database, attempts, dead_letters, facts, failed, json, leases, text_of, unavailable};
+use super::{Database, attempts, dead_letters, facts, failed, horizons, json, leases, text_of, unavailable};
 use crate::nul::without_nul;
 
 /// The consumer group under which rows are recorded that never left the outbox.
@@ -96,6 +97,30 @@ impl Ledger for Store {
         .await
         .map_err(failed)?;
         recorded.iter().map(|id| Uuid::parse_str(id)).collect::<Result<_, _>>().map_err(unavailable)
+    }
+
+    async fn begin_group(&self, group: &str, not_before: Option<DateTime<Utc>>) -> Result<(), Error> {
+        let mut transaction = self.database.write().await?;
+        horizons::insert_group(&mut transaction, group, not_before).await?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn horizons(&self) -> Result<Horizons, Error> {
+        horizons::select(self.database.reader()).await
+    }
+
+    async fn forget_before(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, Error> {
+        let mut transaction = self.database.write().await?;
+        let deleted = horizons::delete_ledger_rows_before(&mut transaction, before, limit).await?;
+        if deleted > 0 {
+            horizons::raise(&mut transaction, before).await?;
+        }
+        transaction.commit().await.map_err(failed)?;
+        Ok(deleted)
+    }
+
+    async fn forgettable_before(&self, before: DateTime<Utc>) -> Result<u64, Error> {
+        horizons::count_ledger_rows_before(self.database.reader(), before).await
     }
 }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use factline_pipeline::{
     event::Event,
     outage::Error,
-    stream::{AtCap, Delivered, EventStream, GroupLag, Partition, Position, Reader, partition_of},
+    stream::{AtCap, Carried, Delivered, EventStream, GroupLag, Partition, Position, Reader, partition_of},
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -171,6 +171,16 @@ impl EventStream for Stream {
                 return Ok(trimmed);
             }
         }
+    }
+
+    async fn carried_before(
+        &self,
+        partition: &Partition,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Carried>, Error> {
+        let before = before.map_or(i64::MAX, entries::number_of);
+        entries::select_carried_before(self.database.reader(), partition, before, limit).await
     }
 
     async fn lag(&self, topics: &[String]) -> Result<Vec<GroupLag>, Error> {

@@ -64,6 +64,8 @@ mod samples;
 
 mod outbox;
 
+mod settled;
+
 mod stream;
 
 mod pending;
@@ -79,6 +81,8 @@ mod dead_letters;
 mod reprocessing;
 
 mod facts;
+
+mod horizons;
 
 mod leases;
 

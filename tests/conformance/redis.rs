@@ -195,3 +195,152 @@ async fn a_read_that_nobody_waits_for_takes_nothing() {
     let read = fixture.stream.read_new(&reader("g", "b"), &places, 100, SOON).await.unwrap();
     assert_eq!(sequences(&read), [0, 1]);
 }
+
+fn lost(error: &Error) -> String {
+    assert!(matches!(error, Error::Lost { .. }), "{error:?}");
+    reason(error)
+}
+
+async fn flushall(fixture: &mut Fixture) {
+    let () = ::redis::cmd("FLUSHALL").query_async(&mut fixture.server).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_loss_is_said_once_and_before_anything_is_appended() {
+    let server = Redis::start_own();
+    let mut fixture = Fixture::on(&server).await;
+    fixture.stream.recorded_partitions().await.unwrap();
+    fixture.stream.append(&events_in(1, 2)).await.unwrap();
+    for lost_after in 1..4 {
+        flushall(&mut fixture).await;
+        let error = fixture.stream.append(&events_in(1, 1)).await.unwrap_err();
+        assert!(lost(&error).contains("and with it all streams"), "{error:?}");
+        assert_eq!(fixture.length(1).await, 0);
+        for length in 1..=lost_after {
+            fixture.stream.append(&events_in(1, 1)).await.unwrap();
+            assert_eq!(fixture.length(1).await, length);
+        }
+    }
+    let meta = format!("{}:meta", fixture.prefix);
+    let partitions: u16 = fixture.server.hget(meta, "partitions").await.unwrap();
+    assert_eq!(partitions, PARTITIONS);
+}
+
+/// Between the start and the first append, or somebody else has made the streams again.
+#[tokio::test]
+async fn a_loss_before_the_first_append_is_one_as_well() {
+    let server = Redis::start_own();
+    let mut fixture = Fixture::on(&server).await;
+    fixture.stream.recorded_partitions().await.unwrap();
+    flushall(&mut fixture).await;
+    let other = open(&server.url(), &fixture.prefix);
+    other.recorded_partitions().await.unwrap();
+    other.append(&events_in(1, 1)).await.unwrap();
+    lost(&fixture.stream.append(&events_in(1, 1)).await.unwrap_err());
+    fixture.stream.append(&events_in(1, 1)).await.unwrap();
+    assert_eq!(fixture.length(1).await, 2);
+    other.append(&events_in(1, 1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_tail_is_found_by_a_new_connection() {
+    let server = Redis::start_own_with(&["--appendonly", "no"]);
+    let mut fixture = Fixture::on(&server).await;
+    fixture.stream.append(&[events_in(1, 2), events_in(2, 2)].concat()).await.unwrap();
+    let () = ::redis::cmd("SAVE").query_async(&mut fixture.server).await.unwrap();
+    for (number, words) in [(1, "ends at"), (3, "is gone")] {
+        fixture.stream.append(&events_in(number, 1)).await.unwrap();
+        server.kill();
+        server.start();
+        let error = loop {
+            match fixture.stream.append(&events_in(1, 1)).await.unwrap_err() {
+                error if error.is_outage() => {} // the connection that went with the server
+                error => break error,
+            }
+        };
+        assert!(lost(&error).contains(words), "{error:?}");
+        fixture = Fixture { server: connect(&server).await, ..fixture };
+        assert_eq!((fixture.length(1).await, fixture.length(2).await, fixture.length(3).await), (2, 2, 0));
+    }
+    fixture.stream.append(&events_in(1, 1)).await.unwrap();
+}
+
+async fn connect(server: &Redis) -> MultiplexedConnection {
+    let client = ::redis::Client::open(server.url()).unwrap();
+    client.get_multiplexed_async_connection().await.unwrap()
+}
+
+/// It is a hash like any other, and who writes there has lost nothing.
+#[tokio::test]
+async fn a_change_beside_the_identity_aborts_nothing_for_good() {
+    let mut fixture = Fixture::new().await;
+    fixture.stream.append(&events_in(1, 1)).await.unwrap();
+    let meta = format!("{}:meta", fixture.prefix);
+    for round in 0..3 {
+        let () = fixture.server.hset(&meta, "note", round).await.unwrap();
+        fixture.stream.append(&events_in(1, 1)).await.unwrap();
+    }
+    assert_eq!(fixture.length(1).await, 4);
+}
+
+#[tokio::test]
+async fn streams_with_another_number_of_partitions_are_not_appended_to() {
+    let server = Redis::start_own();
+    let mut fixture = Fixture::on(&server).await;
+    fixture.stream.append(&events_in(1, 1)).await.unwrap();
+    flushall(&mut fixture).await;
+    let () = fixture.server.hset(format!("{}:meta", fixture.prefix), "partitions", 99).await.unwrap();
+    let error = fixture.stream.append(&events_in(1, 1)).await.unwrap_err();
+    assert!(error.is_outage() && reason(&error).contains("stream.partitions is 4"), "{error:?}");
+    assert_eq!(fixture.length(1).await, 0);
+}
+
+#[tokio::test]
+async fn a_group_survives_a_flushall_at_any_moment() {
+    let server = Redis::start_own();
+    let mut fixture = Fixture::on(&server).await;
+    let places = [partition(1), partition(2)];
+    fixture.stream.ensure_group("g", &places).await.unwrap();
+    fixture.stream.append(&events_in(1, 3)).await.unwrap();
+    let read = fixture.stream.read_new(&reader("g", "a"), &places, 2, SOON).await.unwrap();
+    flushall(&mut fixture).await;
+    let stream = &fixture.stream;
+    stream.acknowledge("g", &places[0], &[read[0].position]).await.unwrap();
+    assert_eq!(stream.trim(&places[0]).await.unwrap(), 0);
+    assert_eq!(stream.lag(&[TOPIC.into()]).await.unwrap(), []);
+    assert_eq!(stream.stranded(&reader("g", "a"), &places).await.unwrap(), []);
+    assert_eq!(stream.topics().await.unwrap(), Vec::<String>::new());
+    assert_eq!(stream.at_cap(&places[0]).await.unwrap(), None);
+    assert_eq!(stream.carried_before(&places[0], None, 10).await.unwrap(), []);
+    assert_eq!(stream.read_new(&reader("g", "a"), &places, 2, SOON).await.unwrap(), []);
+    assert_eq!(
+        (stream.topics().await.unwrap().len(), stream.lag(&[TOPIC.into()]).await.unwrap().len()),
+        (1, 2)
+    );
+    let partitions: u16 =
+        fixture.server.hget(format!("{}:meta", fixture.prefix), "partitions").await.unwrap();
+    assert_eq!(partitions, PARTITIONS, "whoever starts now must find it");
+}
+
+#[tokio::test]
+async fn a_waiting_read_survives_a_flushall() {
+    let server = Redis::start_own();
+    let mut fixture = Fixture::on(&server).await;
+    let places = [partition(1)];
+    fixture.stream.ensure_group("g", &places).await.unwrap();
+    let stream = Arc::new(open(&server.url(), &fixture.prefix));
+    let read = {
+        let (stream, places) = (stream.clone(), places.clone());
+        tokio::spawn(async move { stream.read_new(&reader("g", "a"), &places, 100, LONG).await })
+    };
+    fixture.until_blocked(1).await;
+    flushall(&mut fixture).await;
+    assert_eq!(read.await.unwrap().unwrap(), []);
+    lost_or_appended(&fixture).await;
+    let read = stream.read_new(&reader("g", "a"), &places, 100, SOON).await.unwrap();
+    assert_eq!(sequences(&read), [0]);
+}
+
+async fn lost_or_appended(fixture: &Fixture) {
+    fixture.stream.append(&events_in(1, 1)).await.unwrap(); // it has never appended, and so has lost nothing
+}

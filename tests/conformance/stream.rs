@@ -8,7 +8,7 @@ use std::{
 
 use factline_pipeline::{
     event::Event,
-    stream::{AtCap, Delivered, EventStream, GroupLag, Partition, Reader, partition_of},
+    stream::{AtCap, Carried, Delivered, EventStream, GroupLag, Partition, Reader, partition_of},
 };
 use uuid::Uuid;
 
@@ -31,6 +31,7 @@ for_every_stream! {
         a_partition_at_its_cap_says_so_until_it_is_trimmed,
         the_lag_counts_what_waits_and_what_is_pending,
         topics_and_partitions_are_known,
+        what_a_partition_carries_is_paged_newest_first,
         a_topic_that_others_alone_append_to_is_known_to_its_groups,
         the_first_number_of_partitions_stays,
     ]
@@ -302,4 +303,36 @@ async fn a_topic_that_others_alone_append_to_is_known_to_its_groups(fixture: &St
 async fn the_first_number_of_partitions_stays(fixture: &StreamFixture) {
     assert_eq!(fixture.recorded_partitions(PARTITIONS).await, PARTITIONS);
     assert_eq!(fixture.recorded_partitions(PARTITIONS * 2).await, PARTITIONS);
+}
+
+async fn what_a_partition_carries_is_paged_newest_first(fixture: &StreamFixture) {
+    let stream = &*fixture.stream;
+    let (place, other) = (partition(1), partition(2));
+    assert_eq!(stream.carried_before(&place, None, 10).await.unwrap(), []);
+    let large = |event: Event| Event { data: "x".repeat(300_000), ..event };
+    let events: Vec<Event> = events_in(1, 50).into_iter().map(large).collect();
+    append(stream, &[events.clone(), events_in(2, 3)].concat()).await;
+    fixture.append_by_hand(&place, &[("id", b"chat-1"), ("data", b"x")]).await;
+    let mut carried = Vec::new();
+    loop {
+        let before = carried.last().map(|last: &Carried| last.position);
+        let page = stream.carried_before(&place, before, 20).await.unwrap();
+        assert!(page.len() <= 20 && page.windows(2).all(|pair| pair[0].position > pair[1].position));
+        if page.is_empty() {
+            break;
+        }
+        carried.extend(page);
+    }
+    let expected: Vec<_> =
+        [None].into_iter().chain(events.iter().rev().map(|event| Some(event.id))).collect();
+    assert_eq!(carried.iter().map(|entry| entry.event_id).collect::<Vec<_>>(), expected);
+    assert_eq!(stream.carried_before(&other, None, 10).await.unwrap().len(), 3);
+    // What a group has read and acknowledged is carried until it is trimmed.
+    stream.ensure_group("g", &stream.partitions(TOPIC)).await.unwrap();
+    for entry in read_all(stream, "g").await {
+        stream.acknowledge("g", &entry.partition, &[entry.position]).await.unwrap();
+    }
+    assert_eq!(stream.carried_before(&other, None, 10).await.unwrap().len(), 3);
+    stream.trim(&other).await.unwrap();
+    assert_eq!(stream.carried_before(&other, None, 10).await.unwrap(), []);
 }

@@ -14,6 +14,7 @@ mod outage;
 mod panics;
 mod poison;
 mod readme;
+mod reconcile;
 mod signals;
 mod stage;
 mod two_daemons;

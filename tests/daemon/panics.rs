@@ -24,10 +24,10 @@ use factline_pipeline::{
     dead_letter::DeadLetter,
     event::Event,
     lease::Fence,
-    ledger::{Ledger, Recorded, Recording},
+    ledger::{Horizons, Ledger, Recorded, Recording},
     outage::Error,
-    outbox::{Backlog, Claim, NewEvent, Outbox, Record, Row, RowId},
-    stream::{AtCap, Delivered, EventStream, GroupLag, Partition, Position, Reader},
+    outbox::{Backlog, Claim, NewEvent, Outbox, Record, Row, RowId, Settled, SettledRow},
+    stream::{AtCap, Carried, Delivered, EventStream, GroupLag, Partition, Position, Reader},
 };
 use uuid::Uuid;
 
@@ -68,6 +68,17 @@ impl Outbox for Buggy<dyn Outbox> {
     }
     async fn mark_failed(&self, rows: &[(RowId, String)]) -> Result<(), Error> {
         self.inner.mark_failed(rows).await
+    }
+    async fn settled_before(
+        &self,
+        status: Settled,
+        cursor: Option<&RowId>,
+        limit: usize,
+    ) -> Result<Vec<SettledRow>, Error> {
+        self.inner.settled_before(status, cursor, limit).await
+    }
+    async fn mark_pending(&self, rows: &[RowId]) -> Result<u64, Error> {
+        self.inner.mark_pending(rows).await
     }
     async fn backlog(&self) -> Result<Backlog, Error> {
         self.inner.backlog().await
@@ -130,6 +141,14 @@ impl EventStream for Buggy<dyn EventStream> {
     async fn trim(&self, partition: &Partition) -> Result<u64, Error> {
         self.inner.trim(partition).await
     }
+    async fn carried_before(
+        &self,
+        partition: &Partition,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Carried>, Error> {
+        self.inner.carried_before(partition, before, limit).await
+    }
     async fn lag(&self, topics: &[String]) -> Result<Vec<GroupLag>, Error> {
         self.inner.lag(topics).await
     }
@@ -163,6 +182,18 @@ impl Ledger for Buggy<dyn Ledger> {
     }
     async fn recorded(&self, group: &str, event_ids: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
         self.inner.recorded(group, event_ids).await
+    }
+    async fn begin_group(&self, group: &str, not_before: Option<DateTime<Utc>>) -> Result<(), Error> {
+        self.inner.begin_group(group, not_before).await
+    }
+    async fn horizons(&self) -> Result<Horizons, Error> {
+        self.inner.horizons().await
+    }
+    async fn forget_before(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, Error> {
+        self.inner.forget_before(before, limit).await
+    }
+    async fn forgettable_before(&self, before: DateTime<Utc>) -> Result<u64, Error> {
+        self.inner.forgettable_before(before).await
     }
 }
 

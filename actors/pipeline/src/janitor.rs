@@ -1,22 +1,43 @@
 //! `Janitor`: what has to be done now and then, off the hot path.
 //!
-//! Trims the streams below what any group still needs, and deletes processed outbox rows after their retention time.
-//! Every step may run twice and in several daemons at once; what fails is tried again at the next turn.
+//! Trims the streams below what any group still needs, deletes processed outbox rows and ledger rows after their
+//! retention times, and has events published again that a stream lost before they were recorded. Every step may run twice and in several daemons at once; what fails is tried again at the next turn.
 
 use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use factline_supervision::{Condition, Lifeline};
 
 use crate::{
+    lease::{Lease, Leases},
+    ledger::Ledger,
     outage::{self, Error},
-    outbox::Outbox,
+    outbox::{Outbox, RowId},
+    reconcile::{self, Extent, Report},
     stream::EventStream,
 };
 
 /// Rows deleted in one statement at most, so that none holds locks for long.
 const DELETE_BATCH: usize = 5_000;
+
+/// Rows that are looked at in every turn of reconciling, recorded or not.
+const ALWAYS_RECONCILED: usize = 10_000;
+
+/// What to reconcile, and when.
+#[derive(Clone)]
+pub struct Reconciling {
+    /// What.
+    pub params: reconcile::Params,
+    /// Time between two turns.
+    pub every: Duration,
+    /// Who relays reconciles.
+    pub leases: Arc<dyn Leases>,
+    /// The lease `relay:{source}`.
+    pub relay: String,
+    /// Who this process is.
+    pub holder: String,
+}
 
 /// What the janitor works with.
 #[derive(Clone)]
@@ -25,6 +46,10 @@ pub struct Params {
     pub stream: Arc<dyn EventStream>,
     /// Which outbox to clear, and how long its processed rows are kept; `None` keeps them for ever.
     pub outbox: Option<(Arc<dyn Outbox>, Duration)>,
+    /// Which ledger to clear, and how long its rows are kept; `None` keeps them for ever.
+    pub ledger: Option<(Arc<dyn Ledger>, Duration)>,
+    /// What to reconcile, if the outbox is at hand.
+    pub reconcile: Option<Reconciling>,
     /// Time between two turns.
     pub every: Duration,
 }
@@ -33,13 +58,15 @@ pub struct Params {
 pub struct Janitor {
     params: Params,
     life: Lifeline,
+    /// Everything below was recorded when it was looked at last; `None` if nothing has been looked at.
+    reconciled_to: Option<RowId>,
 }
 
 impl Janitor {
     /// A janitor that starts at once.
     #[must_use]
     pub fn new(params: Params, life: Lifeline) -> Self {
-        Self { params, life }
+        Self { params, life, reconciled_to: None }
     }
 
     fn tidy(&mut self, ctx: &mut Context<Self>) {
@@ -61,6 +88,22 @@ impl Janitor {
             ctx.run_later(janitor.params.every, Self::tidy);
         }));
     }
+
+    /// In its own time: a long turn keeps nobody from trimming.
+    fn reconcile(&mut self, ctx: &mut Context<Self>) {
+        let Some(reconciling) = self.params.reconcile.clone() else { return };
+        let (every, down_to) = (reconciling.every, self.reconciled_to.clone());
+        let turn = async move { reconcile_if_relaying(&reconciling, down_to).await };
+        ctx.spawn(turn.into_actor(self).map(move |reconciled, janitor, ctx| {
+            match reconciled {
+                Ok(report) => {
+                    janitor.reconciled_to = report.and_then(|found| found.lowest_open.or(found.newest))
+                }
+                Err(error) => tracing::warn!(error = %outage::chain(&error), "not reconciled, trying again"),
+            }
+            ctx.run_later(every, Self::reconcile);
+        }));
+    }
 }
 
 impl Actor for Janitor {
@@ -68,6 +111,9 @@ impl Actor for Janitor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.tidy(ctx);
+        if let Some(Reconciling { every, .. }) = self.params.reconcile {
+            ctx.run_later(every, Self::reconcile);
+        }
         self.life.ready();
     }
 }
@@ -78,11 +124,39 @@ async fn tidy(params: &Params) -> Result<(), Error> {
             params.stream.trim(&partition).await?;
         }
     }
-    if let Some((outbox, retention)) = &params.outbox {
-        let retention = TimeDelta::from_std(*retention).unwrap_or(TimeDelta::MAX);
-        if let Some(before) = Utc::now().checked_sub_signed(retention) {
-            while outbox.delete_processed(before, DELETE_BATCH).await? == DELETE_BATCH as u64 {}
-        }
+    if let Some((outbox, retention)) = &params.outbox
+        && let Some(before) = ago(*retention)
+    {
+        while outbox.delete_processed(before, DELETE_BATCH).await? == DELETE_BATCH as u64 {}
+    }
+    if let Some((ledger, retention)) = &params.ledger
+        && let Some(before) = ago(*retention)
+    {
+        while ledger.forget_before(before, DELETE_BATCH).await? == DELETE_BATCH as u64 {}
     }
     Ok(())
+}
+
+fn ago(time: Duration) -> Option<DateTime<Utc>> {
+    Utc::now().checked_sub_signed(TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX))
+}
+
+/// A turn of reconciling: down to the lowest row that was not recorded at the last one. `None`: somebody else relays.
+async fn reconcile_if_relaying(
+    reconciling: &Reconciling,
+    down_to: Option<RowId>,
+) -> Result<Option<Report>, Error> {
+    let Reconciling { params, leases, relay, holder, .. } = reconciling;
+    let leases = leases.list().await?;
+    let ours = |lease: &Lease| lease.held && lease.holder == *holder && lease.name == *relay;
+    if !leases.iter().any(ours) {
+        return Ok(None);
+    }
+    let extent = Extent::DownTo(down_to, ALWAYS_RECONCILED);
+    let report = reconcile::find_lost(params, &extent, |_| {}).await?;
+    if report.lost > 0 {
+        let rows = reconcile::put_back(params, &report).await?;
+        tracing::warn!(events = rows, "neither in a stream nor recorded: these events are published again");
+    }
+    Ok(Some(report))
 }

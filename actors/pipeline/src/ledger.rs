@@ -1,6 +1,6 @@
 //! The `Ledger` port: one transaction for the ledger rows, facts, conversations and dead letters of a batch.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -65,6 +65,34 @@ pub struct Recorded {
     pub duplicates: u64,
 }
 
+/// Since when the ledger is known in full. What was processed before may be missing there without being lost.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Horizons {
+    /// Since the store was made; rises when old rows are deleted.
+    pub ledger: Option<DateTime<Utc>>,
+    /// Rows that were recorded before this time have been deleted, if any.
+    pub forgotten: Option<DateTime<Utc>>,
+    /// Since a group began, by its name.
+    pub groups: HashMap<String, DateTime<Utc>>,
+}
+
+impl Horizons {
+    /// The horizons by the names that they have in the store; unknown ones are passed over.
+    #[must_use]
+    pub fn of_rows(rows: impl IntoIterator<Item = (String, DateTime<Utc>)>) -> Self {
+        let mut horizons = Self::default();
+        for (name, at) in rows {
+            match name.strip_prefix("group:") {
+                Some(group) => drop(horizons.groups.insert(group.to_owned(), at)),
+                None if name == "ledger" => horizons.ledger = Some(at),
+                None if name == "forgotten" => horizons.forgotten = Some(at),
+                None => {}
+            }
+        }
+        horizons
+    }
+}
+
 /// The idempotency ledger and what it guards.
 #[async_trait]
 pub trait Ledger: Send + Sync {
@@ -86,4 +114,17 @@ pub trait Ledger: Send + Sync {
 
     /// Those of these events that the group's ledger has.
     async fn recorded(&self, group: &str, event_ids: &[Uuid]) -> Result<HashSet<Uuid>, Error>;
+
+    /// Writes down when a group began, now or at `not_before` if that is later. Nothing changes if it began before.
+    async fn begin_group(&self, group: &str, not_before: Option<DateTime<Utc>>) -> Result<(), Error>;
+
+    /// Since when the ledger is known in full.
+    async fn horizons(&self) -> Result<Horizons, Error>;
+
+    /// Deletes at most `limit` rows that were recorded before `before`, and raises the horizons with them; says how
+    /// many. A row whose dead letter is still to be dealt with stays.
+    async fn forget_before(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, Error>;
+
+    /// How many rows [`Ledger::forget_before`] would delete without a limit.
+    async fn forgettable_before(&self, before: DateTime<Utc>) -> Result<u64, Error>;
 }

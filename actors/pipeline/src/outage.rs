@@ -39,6 +39,16 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The server is there, and has lost what it had been given before. Said once; nothing was done. Whoever hears it
+    /// finds out what is missing before anything else is given to the server.
+    #[error("{service} has lost what it held")]
+    Lost {
+        /// Which server.
+        service: &'static str,
+        /// How it shows.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A lease is held by somebody else now: nothing was written.
     #[error("lease {lease:?} was lost")]
     Fenced {

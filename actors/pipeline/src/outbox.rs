@@ -51,6 +51,32 @@ pub struct Claim<'a> {
     pub limit: usize,
 }
 
+/// Rows that the relay has done with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The stream has had their events.
+    Processed,
+    /// They can never be published.
+    Failed,
+}
+
+/// One row that the relay, this one or another program, has done with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettledRow {
+    /// The row.
+    pub id: RowId,
+    /// Its event; `None` if the id is no UUID.
+    pub event_id: Option<Uuid>,
+    /// Its topic.
+    pub topic: String,
+    /// What order is kept for: the same that a claim gives the row's event.
+    pub key: String,
+    /// When it was inserted, where that can be read.
+    pub created_at: Option<DateTime<Utc>>,
+    /// When it was processed or failed, where that can be read.
+    pub processed_at: Option<DateTime<Utc>>,
+}
+
 /// How much waits in the outbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Backlog {
@@ -117,6 +143,19 @@ pub trait Outbox: Send + Sync {
 
     /// Marks rows that can never be published, each with its reason.
     async fn mark_failed(&self, rows: &[(RowId, String)]) -> Result<(), Error>;
+
+    /// Settled rows, newest first in publication order: those before `cursor`, or the newest ones. A row whose place in
+    /// that order is not known is not among them.
+    async fn settled_before(
+        &self,
+        status: Settled,
+        cursor: Option<&RowId>,
+        limit: usize,
+    ) -> Result<Vec<SettledRow>, Error>;
+
+    /// Makes those of these rows pending again that are processed, so that they are published once more; says how
+    /// many.
+    async fn mark_pending(&self, rows: &[RowId]) -> Result<u64, Error>;
 
     /// How much waits. Looks at pending and failed rows only.
     async fn backlog(&self) -> Result<Backlog, Error>;

@@ -1,6 +1,6 @@
 //! `OutboxPoller`: the outbox's pending rows, in batches, to the publisher; published rows marked.
 //!
-//! In: [`BatchPublished`]. Out: [`PublishBatch`] to the [`StreamPublisher`].
+//! In: [`BatchPublished`], [`StreamLost`]. Out: [`PublishBatch`] to the [`StreamPublisher`].
 //!
 //! One relay at a time works on a source: the poller holds the lease `relay:{source}` or stands by for it. Several
 //! batches are on their way at once; each row is marked only after the stream has it. A crash at any point leaves
@@ -8,6 +8,9 @@
 //!
 //! A cursor keeps the scan short. Because identity values become visible out of commit order, a sweep over all
 //! pending rows follows whenever the poller is idle, and at least every half second.
+//!
+//! When the stream has lost entries, or may have before this relay became active, those that nobody has recorded yet
+//! are made pending again before anything else is claimed: they come first.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -23,6 +26,8 @@ use crate::{
     ledger::Ledger,
     outage::{self, Error},
     outbox::{Claim, Outbox, Row, RowId},
+    reconcile,
+    recovery::{self, Suspicion},
     stream_publisher::{PublishBatch, StreamPublisher},
 };
 
@@ -54,6 +59,8 @@ pub struct Params {
     pub outbox: Arc<dyn Outbox>,
     /// Where unpublishable rows are set aside.
     pub ledger: Arc<dyn Ledger>,
+    /// How to find what the stream has lost.
+    pub reconcile: reconcile::Params,
     /// Who may publish.
     pub keeper: Keeper,
     /// The lease `relay:{source}`.
@@ -76,6 +83,14 @@ pub struct BatchPublished {
     pub published: Vec<RowId>,
     /// The rows whose events the stream will never take.
     pub refused: Vec<Refused>,
+}
+
+/// The stream has lost entries. The batch in hand was not appended, and those behind it become void.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct StreamLost {
+    /// How it shows.
+    pub reason: String,
 }
 
 /// A row that can never be published.
@@ -102,7 +117,14 @@ pub struct OutboxPoller {
     sweep_next: bool,
     limit: usize,
     pause: Duration,
+    /// A claim, its delivery, a recovery or a pause is under way: whatever ends it polls again.
     busy: bool,
+    /// How many batches are being marked.
+    marking: usize,
+    /// Why nothing may be claimed before what the stream has lost is pending again.
+    suspicion: Option<Suspicion>,
+    /// Rows that were lost are on their way again.
+    republishing: bool,
 }
 
 impl OutboxPoller {
@@ -123,6 +145,9 @@ impl OutboxPoller {
             cursor: None,
             last_sweep: Instant::now(),
             busy: false,
+            marking: 0,
+            suspicion: None,
+            republishing: false,
         }
     }
 
@@ -149,6 +174,7 @@ impl OutboxPoller {
             if let Some(lease) = tenure.fences.first() {
                 tracing::info!(token = lease.token, "this relay is active");
                 self.sweep_next = true;
+                self.suspicion.get_or_insert(Suspicion::Activated);
                 self.life.set_condition(Condition::Healthy);
             } else {
                 self.life.set_condition(Condition::Standby("another relay is active".into()));
@@ -164,6 +190,9 @@ impl OutboxPoller {
         }
         if self.tenure.remaining().is_zero() {
             return self.poll_after(self.params.settings.poll_max, ctx);
+        }
+        if self.suspicion.is_some() {
+            return self.recover(ctx);
         }
         self.busy = true;
         let sweep = self.cursor.is_none() || self.sweep_next || self.last_sweep.elapsed() >= SWEEP_EVERY;
@@ -184,6 +213,36 @@ impl OutboxPoller {
         }));
     }
 
+    /// Nothing that this poller has published is to be marked while it is looked for, nor afterwards: `marked` calls
+    /// again.
+    fn recover(&mut self, ctx: &mut Context<Self>) {
+        if self.marking > 0 {
+            return;
+        }
+        let Some(suspicion) = self.suspicion.take() else { return };
+        self.busy = true;
+        let (params, life) = (self.params.clone(), self.life.clone());
+        let recovery = async move {
+            recovery::recover(&params.reconcile, &suspicion, &life, &params.settings.outage).await
+        };
+        ctx.spawn(recovery.into_actor(self).map(|recovered, poller, ctx| {
+            poller.busy = false;
+            match recovered {
+                Ok(rows) => poller.republishing |= rows > 0,
+                Err(error) if error.is_outage() => return poller.finish_if_drained(ctx),
+                // Looking once more would not help; the rows are as they were, and so is everything else.
+                Err(error) => {
+                    let error = outage::chain(&error);
+                    tracing::error!(error, "what the stream has lost cannot be published again");
+                    poller.life.set_condition(Condition::Degraded(error));
+                }
+            }
+            poller.start_over();
+            poller.finish_if_drained(ctx);
+            poller.poll(ctx);
+        }));
+    }
+
     fn poll_after(&mut self, pause: Duration, ctx: &mut Context<Self>) {
         self.busy = true;
         ctx.run_later(pause, |poller, ctx| {
@@ -197,8 +256,15 @@ impl OutboxPoller {
         if self.life.is_stopping() {
             return self.finish_if_drained(ctx);
         }
+        if self.suspicion.is_some() {
+            self.busy = false;
+            return self.poll(ctx);
+        }
         let settings = &self.params.settings;
         if rows.is_empty() {
+            if sweep && self.in_flight.is_empty() && std::mem::take(&mut self.republishing) {
+                self.life.set_condition(Condition::Healthy);
+            }
             // Nothing behind the cursor does not mean nothing at all: sweep before resting.
             let pause = if sweep { self.pause } else { settings.poll_min };
             self.pause = (self.pause * 2).min(settings.poll_max);
@@ -237,6 +303,7 @@ impl OutboxPoller {
     }
 
     fn marked(&mut self, batch: BatchId, marked: Result<(), Error>, ctx: &mut Context<Self>) {
+        self.marking -= 1;
         self.in_flight.remove(&batch);
         self.life.set_in_flight(self.in_flight.len());
         self.life.progress();
@@ -260,12 +327,17 @@ impl OutboxPoller {
                 return;
             }
             poller.numbering = Numbering::begin(&poller.params.chain);
-            poller.in_flight.clear();
-            poller.life.set_in_flight(0);
-            poller.cursor = None;
+            poller.start_over();
             poller.watch_chain(ctx);
             poller.poll(ctx);
         }));
+    }
+
+    /// Nothing is under way: all pending rows are claimed again.
+    fn start_over(&mut self) {
+        self.in_flight.clear();
+        self.life.set_in_flight(0);
+        self.cursor = None;
     }
 
     fn drain(&mut self, ctx: &mut Context<Self>) {
@@ -311,8 +383,18 @@ impl Handler<BatchPublished> for OutboxPoller {
 
     fn handle(&mut self, message: BatchPublished, ctx: &mut Self::Context) {
         let batch = message.batch;
+        self.marking += 1;
         let marking = mark(self.params.clone(), self.life.clone(), message);
         ctx.spawn(marking.into_actor(self).map(move |marked, poller, ctx| poller.marked(batch, marked, ctx)));
+    }
+}
+
+impl Handler<StreamLost> for OutboxPoller {
+    type Result = ();
+
+    fn handle(&mut self, message: StreamLost, ctx: &mut Self::Context) {
+        self.suspicion = Some(Suspicion::Lost(message.reason));
+        self.poll(ctx);
     }
 }
 

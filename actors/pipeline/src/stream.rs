@@ -4,6 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Serialize, Serializer};
+use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{cloudevent::Malformed, event::Event, outage::Error};
@@ -120,6 +121,15 @@ pub struct AtCap {
     pub length: u64,
 }
 
+/// One entry that a partition carries, whoever has read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carried {
+    /// Its position.
+    pub position: Position,
+    /// The event's id; `None` if it is no UUID.
+    pub event_id: Option<Uuid>,
+}
+
 /// What reading needs to know of its reader.
 #[derive(Debug, Clone)]
 pub struct Reader {
@@ -135,6 +145,9 @@ pub struct Reader {
 #[async_trait]
 pub trait EventStream: Send + Sync {
     /// Appends all events or none, each to the partition of its key, in their order.
+    ///
+    /// If entries that were appended before are gone, without having been trimmed, that is [`Error::Lost`], once, and
+    /// nothing is appended: events of the same keys may have to come first.
     ///
     /// Says which of the partitions it wrote to is at its cap now, the fullest one.
     async fn append(&self, events: &[Event]) -> Result<Option<AtCap>, Error>;
@@ -183,6 +196,15 @@ pub trait EventStream: Send + Sync {
 
     /// Deletes the entries that no group needs any more; says how many. A partition that no group reads keeps all.
     async fn trim(&self, partition: &Partition) -> Result<u64, Error>;
+
+    /// The entries of a partition before a position, or its last ones, newest first; at most `limit`, fewer when they
+    /// are large, and none only if there are none.
+    async fn carried_before(
+        &self,
+        partition: &Partition,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<Carried>, Error>;
 
     /// How every known group stands in every partition of these topics.
     async fn lag(&self, topics: &[String]) -> Result<Vec<GroupLag>, Error>;

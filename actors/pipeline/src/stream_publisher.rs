@@ -1,11 +1,12 @@
 //! `StreamPublisher`: batches of events into their streams, in the order in which they came.
 //!
-//! In: [`PublishBatch`] from the [`OutboxPoller`]. Out: [`BatchPublished`] back to it.
+//! In: [`PublishBatch`] from the [`OutboxPoller`]. Out: [`BatchPublished`] back to it, or [`StreamLost`].
 //!
 //! One batch is appended at a time, all or nothing: a second one on its way could get through while the first
 //! fails, and a key's later event would overtake its earlier one. During an outage the batch in hand is tried until
-//! the stream is back; a stream at its cap is waited for. A crash loses the batch in hand, whose rows are still
-//! pending in the outbox.
+//! the stream is back; a stream at its cap is waited for. If the stream has lost entries, the batches in hand
+//! are given up, for what was lost comes first. A crash loses the batch in hand, whose rows are still pending in the
+//! outbox.
 
 use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
 
@@ -18,7 +19,7 @@ use crate::{
     event::Event,
     outage::{self, Error, Patience},
     outbox::RowId,
-    outbox_poller::{BatchPublished, OutboxPoller, Refused},
+    outbox_poller::{BatchPublished, OutboxPoller, Refused, StreamLost},
     stream::{AtCap, EventStream},
 };
 
@@ -88,7 +89,7 @@ impl StreamPublisher {
             publisher.busy = false;
             publisher.life.progress();
             if let Err(error) = published {
-                // A shutdown during an outage: all rows are still pending.
+                // A shutdown during an outage, or the stream is not what it was: all rows are still pending.
                 publisher.params.chain.void();
                 tracing::warn!(error = %outage::chain(&error), "batches left unpublished in the outbox");
             }
@@ -120,7 +121,17 @@ impl Handler<PublishBatch> for StreamPublisher {
 async fn publish_and_report(params: Params, life: Lifeline, batch: PublishBatch) -> Result<(), Error> {
     let PublishBatch { batch, events, mut refused } = batch;
     let (rows, events): (Vec<RowId>, Vec<Event>) = events.into_iter().unzip();
-    let published = publish(&params, &life, &rows, &events).await?;
+    let published = match publish(&params, &life, &rows, &events).await {
+        Err(error @ Error::Lost { .. }) => {
+            // Before this batch is voided: the poller starts over only when what was lost is pending again.
+            let lost = StreamLost { reason: outage::chain(&error) };
+            if params.poller.deliver(lost).await.is_err() {
+                tracing::debug!("no poller to tell: its successor looks for what was lost");
+            }
+            return Err(error);
+        }
+        published => published?,
+    };
     refused.extend(published.refused);
     let report = BatchPublished { batch, published: published.rows, refused };
     if params.poller.deliver(report).await.is_err() {
@@ -158,6 +169,7 @@ async fn publish(
                 published.rows.extend_from_slice(&rows[range]);
                 published.at_cap = at_cap.or(published.at_cap);
             }
+            Err(error @ Error::Lost { .. }) => return Err(error),
             Err(error) if error.is_outage() => return Err(error),
             Err(error) if range.len() == 1 => {
                 let (row, event) = (rows[range.start].clone(), &events[range.start]);

@@ -18,6 +18,7 @@ use crate::{
     ledger_writer::{self, LedgerWriter},
     outbox::Outbox,
     outbox_poller::{self, OutboxPoller},
+    reconcile,
     stream::{EventStream, Partition},
     stream_publisher::{self, StreamPublisher},
     turns::Turns,
@@ -43,6 +44,8 @@ pub struct Relay {
     pub ledger: Arc<dyn Ledger>,
     /// Where events go.
     pub stream: Arc<dyn EventStream>,
+    /// How to find what the streams have lost.
+    pub reconcile: reconcile::Params,
     /// Who may publish.
     pub keeper: Keeper,
     /// The lease `relay:{source}`.
@@ -71,6 +74,7 @@ pub fn relay(relay: Relay, tuning: &dyn Tuning) -> SupervisorSpec {
     let poller_params = outbox_poller::Params {
         outbox: relay.outbox,
         ledger: relay.ledger,
+        reconcile: relay.reconcile,
         keeper: relay.keeper,
         lease: relay.lease,
         publisher,

@@ -4,11 +4,12 @@ use chrono::{DateTime, Datelike, Utc};
 use factline_pipeline::{
     cloudevent::{self, Malformed, RawEntry},
     event::Event,
-    outbox::{Record, Row, RowId},
+    outbox::{Record, Row, RowId, SettledRow},
     time,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{Row as _, postgres::PgRow};
+use uuid::Uuid;
 
 use super::statements::IdKind;
 
@@ -26,10 +27,7 @@ pub(super) struct Headers {
 
 /// A row that was claimed.
 pub(super) fn claimed(row: &PgRow, id_kind: IdKind, source: &str) -> Result<Row, sqlx::Error> {
-    let id = match id_kind {
-        IdKind::Number => RowId::Number(row.try_get("row_id")?),
-        IdKind::Text => RowId::Text(text(row, "row_id")?.unwrap_or_default()),
-    };
+    let id = row_id(row, id_kind)?;
     let topic = text(row, "topic")?;
     let attributes = attributes(row, &id, source)?;
     // A row whose time is no text says here when it happened, or when it was inserted.
@@ -47,6 +45,27 @@ pub(super) fn claimed(row: &PgRow, id_kind: IdKind, source: &str) -> Result<Row,
         Some(_) => Ok(event),
     });
     Ok(Row { id, topic: topic.unwrap_or_default(), event })
+}
+
+fn row_id(row: &PgRow, id_kind: IdKind) -> Result<RowId, sqlx::Error> {
+    Ok(match id_kind {
+        IdKind::Number => RowId::Number(row.try_get("row_id")?),
+        IdKind::Text => RowId::Text(text(row, "row_id")?.unwrap_or_default()),
+    })
+}
+
+/// A row that the relay has done with.
+pub(super) fn settled(row: &PgRow, id_kind: IdKind) -> Result<SettledRow, sqlx::Error> {
+    let event_id = bytes(row, "event_id")?.and_then(|id| Uuid::try_parse_ascii(&id).ok());
+    let key = text(row, "key")?.or_else(|| event_id.map(|id| id.to_string()));
+    Ok(SettledRow {
+        id: row_id(row, id_kind)?,
+        event_id,
+        topic: text(row, "topic")?.unwrap_or_default(),
+        key: key.unwrap_or_default(),
+        created_at: readable_time(row, "created_at", "created_at_text")?,
+        processed_at: readable_time(row, "processed_at", "processed_at_text")?,
+    })
 }
 
 /// The row as the attributes of an entry; what is NULL is not there.

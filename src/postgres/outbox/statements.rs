@@ -19,12 +19,21 @@ pub(super) enum IdKind {
     Text,
 }
 
+/// Settled rows, newest first.
+pub(super) struct Walk {
+    pub(super) newest: String,
+    pub(super) before: String,
+}
+
 pub(super) struct Statements {
     pub(super) id_kind: IdKind,
     pub(super) claim_after: String,
     pub(super) claim_any: String,
     pub(super) mark_processed: String,
     pub(super) mark_failed: String,
+    pub(super) mark_pending: String,
+    pub(super) processed: Walk,
+    pub(super) failed: Walk,
     pub(super) backlog: String,
     pub(super) insert: String,
     pub(super) find: String,
@@ -41,6 +50,9 @@ impl Statements {
             claim_any,
             mark_processed: mark_processed(&parts, columns)?,
             mark_failed: mark_failed(&parts, columns)?,
+            mark_pending: mark_pending(&parts, columns),
+            processed: walk(&parts, columns, "processed")?,
+            failed: walk(&parts, columns, "failed")?,
             backlog: backlog(&parts, columns)?,
             insert: insert(&parts, columns)?,
             find: find(&parts, columns)?,
@@ -55,6 +67,8 @@ impl Statements {
             ("claim rows", "id, order and status", &self.claim_any),
             ("mark rows processed", "id, status and processed_at", &self.mark_processed),
             ("mark rows failed", "id, status, processed_at, attempts and error", &self.mark_failed),
+            ("mark rows pending", "id, status and processed_at", &self.mark_pending),
+            ("walk through rows", "id, order, event_id and processed_at", &self.processed.before),
             ("count what waits", "status, order and created_at", &self.backlog),
             ("insert events", "event_id, topic, key, event_type, payload and headers", &self.insert),
             ("find events", "event_id", &self.find),
@@ -124,15 +138,20 @@ impl Parts {
             id,
         })
     }
+
+    /// The id as it is read.
+    fn row_id(&self) -> String {
+        match self.id_kind {
+            IdKind::Number => format!("{}::bigint", self.id),
+            IdKind::Text => format!("{}::text", self.id),
+        }
+    }
 }
 
 /// The pending rows after a number, and all pending rows but those in flight.
 fn claims(parts: &Parts, columns: &TableColumns<'_>) -> Result<(String, String), String> {
     let Parts { at, id, ids, order, status, event_id, topic, key, event_type, headers, .. } = parts;
-    let row_id = match parts.id_kind {
-        IdKind::Number => format!("{id}::bigint"),
-        IdKind::Text => format!("{id}::text"),
-    };
+    let row_id = parts.row_id();
     let payload = match (columns.required("payload")?, columns.type_of("payload")) {
         (payload, "bytea") => payload,
         (payload, _) => format!("{payload}::text"),
@@ -197,6 +216,45 @@ fn mark_failed(parts: &Parts, columns: &TableColumns<'_>) -> Result<String, Stri
          FROM unnest($1::text[]::{id_type}[], $2::text[]) AS f(id, reason) \
          WHERE o.{id} = f.id AND o.{status} = 'pending'"
     ))
+}
+
+fn mark_pending(parts: &Parts, columns: &TableColumns<'_>) -> String {
+    let Parts { at, id, ids, status, .. } = parts;
+    let unknown = columns.optional("processed_at").map(|name| format!(", {name} = NULL"));
+    format!(
+        "UPDATE {at} SET {status} = 'pending'{} WHERE {id} = ANY ({ids}) AND {status} = 'processed'",
+        unknown.unwrap_or_default()
+    )
+}
+
+/// Keyset pages against the publication order. Rows without a place in it are left out: no page would follow them.
+fn walk(parts: &Parts, columns: &TableColumns<'_>, wanted: &str) -> Result<Walk, String> {
+    let Parts { at, id, status, event_id, topic, key, .. } = parts;
+    let row_id = parts.row_id();
+    let order = columns.optional("order");
+    let (created_at, created_text) = read_time(columns.time("created_at")?.as_ref());
+    let (processed_at, processed_text) = read_time(columns.time("processed_at")?.as_ref());
+    let known = order.as_ref().map(|order| format!(" AND {order} IS NOT NULL")).unwrap_or_default();
+    let rows = format!(
+        "SELECT {row_id} AS row_id, {event_id}::text AS event_id, {topic}::text AS topic, {key}::text AS key, \
+         {created_at} AS created_at, {created_text} AS created_at_text, {processed_at} AS processed_at, \
+         {processed_text} AS processed_at_text FROM {at} WHERE {status} = '{wanted}' AND {id} IS NOT NULL{known}"
+    );
+    let cursor = match parts.id_kind {
+        IdKind::Number => "$2::bigint".to_owned(),
+        IdKind::Text => format!("$2::text::{}", columns.type_of("id")),
+    };
+    let (before, newest_first) = match order {
+        None => (format!("{id} < {cursor}"), format!("{id} DESC")),
+        Some(order) => (
+            format!("({order}, {id}) < (SELECT {order}, {id} FROM {at} WHERE {id} = {cursor})"),
+            format!("{order} DESC, {id} DESC"),
+        ),
+    };
+    Ok(Walk {
+        newest: format!("{rows} ORDER BY {newest_first} LIMIT $1"),
+        before: format!("{rows} AND {before} ORDER BY {newest_first} LIMIT $1"),
+    })
 }
 
 fn backlog(parts: &Parts, columns: &TableColumns<'_>) -> Result<String, String> {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use factline_supervision::{ChildSpec, SupervisorSpec, mailbox};
 
 use super::*;
@@ -18,7 +19,7 @@ use crate::{
     event::Event,
     extractor::{self, Extractor},
     fact::{Extraction, Title},
-    ledger::Recorded,
+    ledger::{Horizons, Recorded},
     stream::Position,
 };
 
@@ -81,6 +82,18 @@ impl Ledger for Counts {
     }
     async fn recorded(&self, _: &str, _: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
         unreachable!("an extractor is told")
+    }
+    async fn begin_group(&self, _: &str, _: Option<DateTime<Utc>>) -> Result<(), Error> {
+        unreachable!("an extractor has no horizon")
+    }
+    async fn horizons(&self) -> Result<Horizons, Error> {
+        unreachable!("an extractor has no horizon")
+    }
+    async fn forget_before(&self, _: DateTime<Utc>, _: usize) -> Result<u64, Error> {
+        unreachable!("an extractor forgets nothing")
+    }
+    async fn forgettable_before(&self, _: DateTime<Utc>) -> Result<u64, Error> {
+        unreachable!("an extractor forgets nothing")
     }
 }
 
