@@ -7,7 +7,7 @@ use factline_pipeline::{
     lease::{Fence, Lease, Leases, membership},
     outage::Error,
 };
-use sqlx::{Connection as _, PgConnection, Row as _, postgres::PgRow};
+use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
 use super::{failed, store::Store};
 
@@ -26,12 +26,7 @@ impl Leases for Store {
     }
 
     async fn join(&self, club: &str, holder: &str, ttl: Duration) -> Result<Vec<String>, Error> {
-        let join = async |connection: &mut PgConnection| {
-            let mut transaction = connection.begin().await.map_err(failed)?;
-            let members = stay_a_member(&mut transaction, club, holder, ttl).await?;
-            transaction.commit().await.map_err(failed)?;
-            Ok(members)
-        };
+        let join = async |connection: &mut PgConnection| stay_a_member(connection, club, holder, ttl).await;
         self.database.timely(join).await
     }
 
@@ -47,7 +42,8 @@ impl Leases for Store {
     }
 }
 
-/// Renews the membership, forgets those that have ended, and gives who is left.
+/// Renews the membership, forgets those that have ended, and gives who is left. Statement by statement: whoever is
+/// paused between two of them must not keep the others from knowing that.
 async fn stay_a_member(
     connection: &mut PgConnection,
     club: &str,

@@ -40,7 +40,7 @@ mod times;
 /// not. These statements know their rows by index, so nothing else is ever better. The server ends the transaction by
 /// itself if we are gone without its noticing.
 const BEGIN_BY_INDEX: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
-                              SET LOCAL enable_sort = off; SET LOCAL idle_in_transaction_session_timeout = '10s'";
+                              SET LOCAL enable_sort = off; SET LOCAL idle_in_transaction_session_timeout = '4s'";
 
 /// The outbox.
 pub struct Outbox {

@@ -24,7 +24,7 @@ pub const RELAY: &str = "relay";
 
 /// Opens a transaction that the server ends by itself if we are gone without its noticing: it holds locks that our
 /// successor waits for.
-pub(super) const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'";
+pub(super) const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '4s'";
 
 /// The store.
 #[derive(Debug, Clone)]

@@ -42,10 +42,11 @@ impl Leases for Store {
         let mut transaction = self.database.write().await?;
         take_free_and_renew_own(&mut transaction, &json(&[membership(club, holder)])?, holder, ttl).await?;
         sqlx::query(concat!(
-            "DELETE FROM leases WHERE substr(name, 1, length(?1)) = ?1 AND expires_at <= ",
+            "DELETE FROM leases WHERE substr(name, 1, length(?1)) = ?1 AND holder <> ?2 AND expires_at <= ",
             now!()
         ))
         .bind(membership(club, ""))
+        .bind(holder)
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
