@@ -27,6 +27,7 @@ pub struct Letter {
     pub original_payload: Option<Vec<u8>>,
 }
 
+#[expect(clippy::ref_option, reason = "serde passes the field itself")]
 fn as_text<S: serde::Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
     bytes.as_deref().map(String::from_utf8_lossy).serialize(serializer)
 }
@@ -113,12 +114,16 @@ pub struct Success<'a> {
 }
 
 impl Success<'_> {
-    /// How many facts the event states.
     pub(crate) fn facts(&self) -> i32 {
-        match &self.recording.outcome {
-            Outcome::Processed(Some(said)) => i32::try_from(said.facts.len()).unwrap_or(i32::MAX),
-            Outcome::Processed(None) | Outcome::DeadLettered(_) => 0,
-        }
+        i32::try_from(facts_stated(self.recording)).unwrap_or(i32::MAX)
+    }
+}
+
+/// How many facts the event states.
+pub(crate) fn facts_stated(recording: &Recording) -> usize {
+    match &recording.outcome {
+        Outcome::Processed(Some(said)) => said.facts.len(),
+        Outcome::Processed(None) | Outcome::DeadLettered(_) => 0,
     }
 }
 

@@ -26,7 +26,7 @@ use uuid::Uuid;
 use crate::{
     app::{self, Databases},
     config::Config,
-    dead_letters::{Effect, End, Failed, Letter, Selected, Success},
+    dead_letters::{Effect, End, Failed, Letter, Selected, Success, facts_stated},
 };
 
 mod event;
@@ -172,7 +172,7 @@ impl Reprocessor {
         };
         let success = Success { group: &letter.record.consumer_group, recording: &recording, attempts };
         match patiently(|| letters.record_success(&self.by, selected, success)).await {
-            Ok(Effect::Took) => Ok(Turn::Took(facts_of(&recording))),
+            Ok(Effect::Took) => Ok(Turn::Took(facts_stated(&recording))),
             Ok(Effect::KnownBefore) => Ok(Turn::KnownBefore),
             Ok(Effect::Settled(status)) => Ok(Turn::Settled(status)),
             Err(error @ Error::Data { .. }) => {
@@ -190,7 +190,7 @@ impl Reprocessor {
             return Ok(event.map_or_else(Turn::Unfit, |(id, _)| Turn::Republished(id)));
         }
         let extracted = self.extract(letter).await?;
-        Ok(extracted.map_or_else(|turn| turn, |recording| Turn::Took(facts_of(&recording))))
+        Ok(extracted.map_or_else(|turn| turn, |recording| Turn::Took(facts_stated(&recording))))
     }
 
     /// What is to be recorded of the letter's event, or why there is nothing.
@@ -265,13 +265,6 @@ impl Reprocessor {
         let id = if refused { dead_letter::id_of_republished(id) } else { id };
         event.event_id = Some(id);
         Ok(Ok((id, event)))
-    }
-}
-
-fn facts_of(recording: &Recording) -> usize {
-    match &recording.outcome {
-        Outcome::Processed(Some(said)) => said.facts.len(),
-        Outcome::Processed(None) | Outcome::DeadLettered(_) => 0,
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     app::Databases,
     config::Config,
-    records::{DeadLetterFilter, LedgerRecord},
+    records::{DeadLetterFilter, DeadLetterRecord, LedgerRecord},
 };
 
 /// Letters of one event id that are looked at; there are more only where an id is no id.
@@ -58,7 +58,7 @@ async fn rows_of(databases: &Databases, event_id: &str) -> anyhow::Result<Vec<Le
         ..DeadLetterFilter::default()
     };
     let letters = databases.records.dead_letters(&of_event).await?;
-    let mut ids: Vec<Uuid> = letters.iter().filter_map(|letter| letter.ledger_id()).collect();
+    let mut ids: Vec<Uuid> = letters.iter().filter_map(DeadLetterRecord::ledger_id).collect();
     ids.extend(Uuid::try_parse(event_id).ok());
     ids.sort_unstable();
     ids.dedup();

@@ -121,7 +121,7 @@ impl DeadLetter {
     /// Of an entry that was read from a stream.
     #[must_use]
     pub fn of_entry(delivered: &Delivered, cause: Cause) -> Self {
-        let place = entry_place(&delivered.partition, &delivered.position);
+        let place = entry_place(&delivered.partition, delivered.position);
         let mut letter = match &delivered.event {
             Ok(event) => Self::of_event(event, cause),
             Err(malformed) => Self::of_malformed(malformed, &delivered.partition.topic, &place, cause),

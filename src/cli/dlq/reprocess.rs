@@ -19,6 +19,7 @@ use crate::{
 /// So many letters are told of one by one; of more, only those that failed.
 const TOLD_ONE_BY_ONE: usize = 20;
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The letters: their ids, the beginnings of them, or their events' ids
