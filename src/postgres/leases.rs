@@ -52,9 +52,11 @@ async fn stay_a_member(
 ) -> Result<Vec<String>, Error> {
     take_free_and_renew_own(connection, &[membership(club, holder)], holder, ttl).await?;
     sqlx::query(
-        "DELETE FROM factline.leases WHERE starts_with(name, $1) AND expires_at <= clock_timestamp()",
+        "DELETE FROM factline.leases WHERE starts_with(name, $1) AND holder <> $2 \
+         AND expires_at <= clock_timestamp()",
     )
     .bind(membership(club, ""))
+    .bind(holder)
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
