@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::{
     admin,
     config::{self, Config, Service, service_of},
+    evidence::Evidence,
     extract, postgres,
     records::Records,
     redis, sqlite,
@@ -93,6 +94,8 @@ pub struct Databases {
     pub leases: Arc<dyn Leases>,
     /// What there is to read.
     pub records: Arc<dyn Records>,
+    /// What there is to verify.
+    pub evidence: Arc<dyn Evidence>,
 }
 
 /// Everything that the pipeline works with.
@@ -143,11 +146,23 @@ impl<'a> Opener<'a> {
                        up` was run";
             self.reached("store.url", fix, || postgres::store::ready(&pool)).await?;
             let store = Arc::new(postgres::store::Store::new(pool));
-            return Ok(Databases { outbox, ledger: store.clone(), leases: store.clone(), records: store });
+            return Ok(Databases {
+                outbox,
+                ledger: store.clone(),
+                leases: store.clone(),
+                records: store.clone(),
+                evidence: store,
+            });
         }
         let database = self.file("store.url", &store.url).await?;
         let store = Arc::new(sqlite::Store::new(database));
-        Ok(Databases { outbox, ledger: store.clone(), leases: store.clone(), records: store })
+        Ok(Databases {
+            outbox,
+            ledger: store.clone(),
+            leases: store.clone(),
+            records: store.clone(),
+            evidence: store,
+        })
     }
 
     async fn outbox(&mut self) -> Result<Arc<dyn Outbox>, Error> {

@@ -4,13 +4,15 @@
 //!
 //! - [`config`] says how, [`app`] builds it: the adapters and the tree;
 //! - the adapters: [`postgres`], [`sqlite`], [`redis`], [`extract`], and what they share: [`outbox_table`],
-//!   [`records`], [`migrations`];
+//!   [`records`], [`evidence`], [`migrations`];
+//! - [`verification`]: whether every event took effect once and in order;
 //! - the ways in: [`cli`], [`admin`]; what is said on the way: [`telemetry`].
 
 pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod evidence;
 pub mod extract;
 pub mod migrations;
 mod nul;
@@ -20,3 +22,4 @@ pub mod records;
 pub mod redis;
 pub mod sqlite;
 pub mod telemetry;
+pub mod verification;

@@ -24,11 +24,13 @@ mod demo;
 mod emit;
 mod explain;
 mod facts;
+mod ledger;
 mod migrate;
 mod reconcile;
 mod run;
 mod status;
 mod table;
+mod verify;
 
 /// Drains an application's outbox into ordered streams and turns its events into facts, each exactly once.
 #[derive(Parser)]
@@ -57,6 +59,10 @@ enum Command {
     Explain(explain::Arguments),
     /// Publish again what a stream lost before it was recorded
     Reconcile(reconcile::Arguments),
+    /// Compare the outbox with what became of its events; exit code 1 if anything is lost, doubled or out of order
+    Verify(verify::Arguments),
+    /// Delete old rows of the ledger
+    Ledger(ledger::Arguments),
     /// Show backlog, lag, leases, and the running daemon's supervisor tree; exit code 3 if something is wrong
     Status(status::Arguments),
     /// Check the configuration, or show it
@@ -67,6 +73,8 @@ enum Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Done,
+    /// It was looked for, found wrong and said.
+    Wrong,
     Degraded,
 }
 
@@ -76,6 +84,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run_command(arguments) {
         Ok(Verdict::Done) => ExitCode::SUCCESS,
+        Ok(Verdict::Wrong) => ExitCode::FAILURE,
         Ok(Verdict::Degraded) => ExitCode::from(3),
         // Whoever reads our output has heard enough.
         Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
@@ -112,6 +121,8 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
             Command::Facts(command) => facts::run(command, &config).await,
             Command::Explain(command) => explain::run(command, &config).await,
             Command::Reconcile(command) => reconcile::run(command, &config).await,
+            Command::Verify(command) => verify::run(command, &config).await,
+            Command::Ledger(command) => ledger::run(command, &config).await,
             Command::Status(command) => status::run(command, &config).await,
             Command::Config(_) => unreachable!("was done before the configuration was loaded"),
         }

@@ -19,6 +19,7 @@ use sqlx::{
 mod conversations;
 pub mod database;
 mod dead_letters;
+mod evidence;
 mod facts;
 mod horizons;
 mod leases;

@@ -26,6 +26,7 @@ macro_rules! now {
 pub mod database;
 mod dead_letters;
 mod entries;
+mod evidence;
 mod facts;
 mod groups;
 mod horizons;

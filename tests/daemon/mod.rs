@@ -15,3 +15,4 @@ mod reconcile;
 mod signals;
 mod stage;
 mod two_daemons;
+mod verify;

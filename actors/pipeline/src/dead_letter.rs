@@ -160,7 +160,7 @@ impl DeadLetter {
         let headers = malformed.attributes.iter().map(|(name, value)| (name.clone(), value.clone().into()));
         Self {
             id: Uuid::now_v7(),
-            ledger_id: Uuid::new_v5(&UNIDENTIFIED, place.as_bytes()),
+            ledger_id: Self::ledger_id_of_place(place),
             event_id: malformed.event_id.clone(),
             topic: topic.to_owned(),
             partition: None,
@@ -172,6 +172,12 @@ impl DeadLetter {
             occurred_at: None,
             cause,
         }
+    }
+
+    /// The key of the ledger row of something that is not an event.
+    #[must_use]
+    pub fn ledger_id_of_place(place: &str) -> Uuid {
+        Uuid::new_v5(&UNIDENTIFIED, place.as_bytes())
     }
 
     /// Leaves out everything that a store might refuse; says whether there was anything.
