@@ -26,6 +26,7 @@ use crate::{
     admin,
     config::{self, Config, Service, service_of},
     dead_letters::DeadLetters,
+    evidence::Evidence,
     extract, postgres,
     records::Records,
     redis, sqlite,
@@ -97,20 +98,23 @@ pub struct Databases {
     pub records: Arc<dyn Records>,
     /// What people do with dead letters.
     pub dead_letters: Arc<dyn DeadLetters>,
+    /// What there is to verify.
+    pub evidence: Arc<dyn Evidence>,
 }
 
 impl Databases {
     /// The store has all ports but the outbox's.
     fn of<S>(outbox: Arc<dyn Outbox>, store: Arc<S>) -> Self
     where
-        S: Ledger + Leases + Records + DeadLetters + 'static,
+        S: Ledger + Leases + Records + DeadLetters + Evidence + 'static,
     {
         Self {
             outbox,
             ledger: store.clone(),
             leases: store.clone(),
             records: store.clone(),
-            dead_letters: store,
+            dead_letters: store.clone(),
+            evidence: store,
         }
     }
 }

@@ -4,7 +4,8 @@
 //!
 //! - [`config`] says how, [`app`] builds it: the adapters and the tree; [`reprocessing`] runs parts of it by hand;
 //! - the adapters: [`postgres`], [`sqlite`], [`redis`], [`extract`], and what they share: [`outbox_table`],
-//!   [`records`], [`dead_letters`], [`migrations`];
+//!   [`records`], [`dead_letters`], [`evidence`], [`migrations`];
+//! - [`verification`]: whether every event took effect once and in order;
 //! - the ways in: [`cli`], [`admin`]; what is said on the way: [`telemetry`].
 
 pub mod admin;
@@ -12,6 +13,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod dead_letters;
+pub mod evidence;
 pub mod extract;
 pub mod migrations;
 mod nul;
@@ -22,3 +24,4 @@ pub mod redis;
 pub mod reprocessing;
 pub mod sqlite;
 pub mod telemetry;
+pub mod verification;

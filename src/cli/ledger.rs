@@ -1,4 +1,4 @@
-//! `factline ledger`: what became of an event.
+//! `factline ledger`: what became of an event, and for how long that is known.
 
 use anyhow::Context as _;
 use clap::Subcommand;
@@ -13,6 +13,8 @@ use crate::{
     config::Config,
     records::{DeadLetterFilter, DeadLetterRecord, LedgerRecord},
 };
+
+mod cleanup;
 
 /// Letters of one event id that are looked at; there are more only where an id is no id.
 const LETTERS: u32 = 100;
@@ -33,12 +35,20 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Delete old rows; an event that comes once more after that takes effect once more
+    Cleanup(cleanup::Arguments),
 }
 
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<Verdict> {
+    match arguments.action {
+        Action::Show { event_id, json } => show(&event_id, json, config).await,
+        Action::Cleanup(arguments) => cleanup::run(arguments, config).await,
+    }
+}
+
+async fn show(event_id: &str, json: bool, config: &Config) -> anyhow::Result<Verdict> {
     let databases = super::databases(config).await?;
-    let Action::Show { event_id, json } = arguments.action;
-    let rows = rows_of(&databases, &event_id).await?;
+    let rows = rows_of(&databases, event_id).await?;
     if json {
         print_json(&rows)?;
         return Ok(Verdict::Done);

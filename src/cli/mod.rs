@@ -32,6 +32,7 @@ mod reconcile;
 mod run;
 mod status;
 mod table;
+mod verify;
 
 /// Drains an application's outbox into ordered streams and turns its events into facts, each exactly once.
 #[derive(Parser)]
@@ -60,10 +61,12 @@ enum Command {
     Explain(explain::Arguments),
     /// Work the dead letters: list, show, edit, reprocess, resolve, discard, report, purge
     Dlq(dlq::Arguments),
-    /// Look into the ledger
+    /// Look into the ledger, or delete its old rows
     Ledger(ledger::Arguments),
     /// Publish again what a stream lost before it was recorded
     Reconcile(reconcile::Arguments),
+    /// Compare the outbox with what became of its events; exit code 1 if anything is lost, doubled or out of order
+    Verify(verify::Arguments),
     /// Show backlog, lag, leases, and the running daemon's supervisor tree; exit code 3 if something is wrong
     Status(status::Arguments),
     /// Check the configuration, or show it
@@ -74,6 +77,8 @@ enum Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Done,
+    /// It was looked for, found wrong and said.
+    Wrong,
     Degraded,
 }
 
@@ -83,6 +88,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run_command(arguments) {
         Ok(Verdict::Done) => ExitCode::SUCCESS,
+        Ok(Verdict::Wrong) => ExitCode::FAILURE,
         Ok(Verdict::Degraded) => ExitCode::from(3),
         // Whoever reads our output has heard enough.
         Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
@@ -121,6 +127,7 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
             Command::Dlq(command) => dlq::run(command, &config).await,
             Command::Ledger(command) => ledger::run(command, &config).await,
             Command::Reconcile(command) => reconcile::run(command, &config).await,
+            Command::Verify(command) => verify::run(command, &config).await,
             Command::Status(command) => status::run(command, &config).await,
             Command::Config(_) => unreachable!("was done before the configuration was loaded"),
         }

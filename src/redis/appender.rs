@@ -173,14 +173,14 @@ impl Stream {
             return Err(unavailable(Refusal::Partitions { meta: self.meta_key(), wanted, recorded }));
         }
         let mut baseline = self.appenders.baseline();
-        let lost = self.loss(&baseline, &meta);
+        let found = self.loss(&baseline, &meta);
         baseline.identity.clone_from(&meta.identity);
-        if lost.is_some() {
+        if found.is_some() {
             baseline.last.clear();
         }
         drop(baseline);
         let appender = Appender { connection, identity: meta.identity };
-        let Some(loss) = lost else { return Ok(appender) };
+        let Some(loss) = found else { return Ok(appender) };
         self.appenders.put_back(appender);
         Err(Error::Lost { service: "redis", source: Box::new(loss) })
     }

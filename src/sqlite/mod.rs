@@ -28,6 +28,7 @@ mod attempts;
 pub mod database;
 mod dead_letters;
 mod entries;
+mod evidence;
 mod facts;
 mod groups;
 mod horizons;

@@ -18,3 +18,4 @@ mod reconcile;
 mod signals;
 mod stage;
 mod two_daemons;
+mod verify;

@@ -252,7 +252,8 @@ pub fn id_of_republished(ledger_id: Uuid) -> Uuid {
 }
 
 /// What has no readable id of its own is known by where it stands.
-fn id_of_place(place: &str) -> Uuid {
+#[must_use]
+pub fn id_of_place(place: &str) -> Uuid {
     Uuid::new_v5(&UNIDENTIFIED, place.as_bytes())
 }
 

@@ -97,7 +97,7 @@ impl Janitor {
         ctx.spawn(turn.into_actor(self).map(move |reconciled, janitor, ctx| {
             match reconciled {
                 Ok(report) => {
-                    janitor.reconciled_to = report.and_then(|found| found.lowest_open.or(found.newest))
+                    janitor.reconciled_to = report.and_then(|found| found.lowest_open.or(found.newest));
                 }
                 Err(error) => tracing::warn!(error = %outage::chain(&error), "not reconciled, trying again"),
             }

@@ -8,7 +8,7 @@
 //! - what moves: [`event`], its entry in a stream ([`cloudevent`]), [`chat`] messages, [`fact`]s, [`dead_letter`]s;
 //! - the ports: [`outbox`], [`stream`], [`extractor`] and one [`extraction`] with it, [`ledger`], [`lease`], and how all of them
 //!   fail, [`outage`];
-//! - what a stream has lost and no ledger has: [`reconcile`];
+//! - what a stream has lost and no ledger has: [`reconcile`] and its [`examiner`];
 //! - what a batch changes in what is known: [`merge`] for facts, [`conversation`];
 //! - the actors, in the order in which an event meets them: [`outbox_poller`], [`stream_publisher`],
 //!   [`consumer_group`] with its [`assignment`], [`fact_extractor`], [`ledger_writer`]; [`batch`] keeps what moves between them in order;
@@ -54,6 +54,10 @@ pub mod turns;
 mod in_flight;
 
 pub mod reconcile;
+
+pub mod examiner;
+
+mod carriers;
 
 mod recovery;
 
