@@ -25,7 +25,11 @@ use self::{
     statements::{IdKind, Statements},
 };
 use super::{database::Database, failed, misconfigured};
-use crate::{nul::without_nul, outbox_table::OutboxTable};
+use crate::{
+    failpoints::{self, Step},
+    nul::without_nul,
+    outbox_table::OutboxTable,
+};
 
 mod columns;
 mod rows;
@@ -96,6 +100,9 @@ impl Port for Outbox {
             Ok(rows)
         };
         let rows = self.database.timely(select).await?;
+        if !rows.is_empty() {
+            failpoints::pass(Step::AfterClaim)?;
+        }
         rows.iter()
             .map(|row| rows::claimed(row, *id_kind, &self.source))
             .collect::<Result<_, _>>()
@@ -108,8 +115,9 @@ impl Port for Outbox {
             IdKind::Number => mark.bind(numbers(rows)),
             IdKind::Text => mark.bind(texts(rows)),
         };
+        failpoints::pass(Step::BeforeMark)?;
         self.change_by_index(mark).await?;
-        Ok(())
+        failpoints::pass(Step::AfterMark)
     }
 
     async fn mark_failed(&self, rows: &[(RowId, String)]) -> Result<(), Error> {

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::{
     conversations, database::Database, dead_letters, facts, failed, leases, ledger_rows::LedgerRows, unusable,
 };
+use crate::failpoints::{self, Step};
 
 /// The consumer group under which rows are recorded that never left the outbox.
 pub const RELAY: &str = "relay";
@@ -79,7 +80,9 @@ async fn record(
     });
     let letters: Vec<&DeadLetter> = letters.collect();
     dead_letters::insert(connection, group, &letters).await?;
+    failpoints::pass(Step::BeforeCommit)?;
     transaction.commit().await.map_err(failed)?;
+    failpoints::pass(Step::AfterCommit)?;
     Ok(Recorded {
         new: new.len() as u64,
         dead_lettered: letters.len() as u64,
@@ -103,5 +106,9 @@ pub async fn ready(pool: &PgPool) -> Result<(), Error> {
         there.fetch_one(connection).await.map_err(failed)
     };
     let there: bool = Database::from(pool.clone()).timely(there).await?;
-    if there { Ok(()) } else { Err(unusable("the store has not all of its tables; run `factline migrate up`")) }
+    if there {
+        Ok(())
+    } else {
+        Err(unusable("the store has not all of its tables; run `factline migrate up`"))
+    }
 }

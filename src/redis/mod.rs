@@ -28,6 +28,7 @@ mod readers;
 mod reply;
 
 use self::{preflight::Preflight, readers::Readers};
+use crate::failpoints::{self, Step};
 
 /// How long an answer may take, a batch of a thousand large events included.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -115,7 +116,9 @@ impl Stream {
         for key in partitions.values() {
             pipeline.cmd("XLEN").arg(key);
         }
+        failpoints::pass(Step::BeforeAppend)?;
         let lengths: Vec<u64> = pipeline.query_async(&mut self.shared.clone()).await.map_err(failed)?;
+        failpoints::pass(Step::AfterAppend)?;
         let fullest = partitions.into_keys().zip(lengths).max_by_key(|(_, length)| *length);
         Ok(fullest
             .filter(|(_, length)| *length >= self.settings.max_length)
@@ -167,6 +170,7 @@ impl EventStream for Stream {
             }
             // A page of entries that were deleted is no end: Redis drops them from the pending list.
             if !entries.is_empty() {
+                failpoints::pass(Step::AfterTakeOver)?;
                 return Ok(entries);
             }
         }
@@ -204,6 +208,9 @@ impl EventStream for Stream {
             let partition = partition.and_then(|index| partitions.get(index));
             all.extend(partition.map(|partition| delivered(partition, entries)).unwrap_or_default());
         }
+        if !all.is_empty() {
+            failpoints::pass(Step::AfterRead)?;
+        }
         Ok(all)
     }
 
@@ -238,8 +245,9 @@ impl EventStream for Stream {
         let mut acknowledge = redis::cmd("XACK");
         acknowledge.arg(self.key(partition)).arg(group);
         acknowledge.arg(positions.iter().map(ToString::to_string).collect::<Vec<_>>());
+        failpoints::pass(Step::BeforeAcknowledge)?;
         let _: i64 = self.ask(&acknowledge).await?;
-        Ok(())
+        failpoints::pass(Step::AfterAcknowledge)
     }
 
     async fn trim(&self, partition: &Partition) -> Result<u64, Error> {
@@ -254,7 +262,11 @@ impl EventStream for Stream {
             needed_from = Some(needed_from.map_or(oldest, |needed: Position| needed.min(oldest)));
         }
         let Some(needed_from) = needed_from else { return Ok(0) };
-        self.ask(redis::cmd("XTRIM").arg(&key).arg("MINID").arg(needed_from.to_string())).await
+        failpoints::pass(Step::BeforeTrim)?;
+        let trimmed =
+            self.ask(redis::cmd("XTRIM").arg(&key).arg("MINID").arg(needed_from.to_string())).await?;
+        failpoints::pass(Step::AfterTrim)?;
+        Ok(trimmed)
     }
 
     async fn lag(&self, topics: &[String]) -> Result<Vec<GroupLag>, Error> {

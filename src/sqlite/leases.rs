@@ -10,6 +10,7 @@ use factline_pipeline::{
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use super::{failed, json, store::Store};
+use crate::failpoints::{self, Step};
 
 /// Longer than any lease; SQLite's calendar ends in the year 9999.
 const LONGEST: Duration = Duration::from_secs(1_000_000_000);
@@ -20,6 +21,7 @@ impl Leases for Store {
         let mut transaction = self.database.write().await?;
         let fences = take_free_and_renew_own(&mut transaction, &json(names)?, holder, ttl).await?;
         transaction.commit().await.map_err(failed)?;
+        failpoints::pass(Step::AfterRenewal)?;
         Ok(fences)
     }
 

@@ -15,7 +15,10 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::{Database, dead_letters, facts, failed, json, leases, text_of, unavailable};
-use crate::nul::without_nul;
+use crate::{
+    failpoints::{self, Step},
+    nul::without_nul,
+};
 
 /// The consumer group under which rows are recorded that never left the outbox.
 pub const RELAY: &str = "relay";
@@ -51,7 +54,9 @@ impl Ledger for Store {
             Outcome::Processed(_) => None,
         });
         let dead_lettered = dead_letters::insert(connection, group, letters).await?;
+        failpoints::pass(Step::BeforeCommit)?;
         transaction.commit().await.map_err(failed)?;
+        failpoints::pass(Step::AfterCommit)?;
         Ok(Recorded { new: new.len() as u64, dead_lettered, duplicates: (batch.len() - new.len()) as u64 })
     }
 

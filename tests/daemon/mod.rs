@@ -12,5 +12,5 @@ mod outage;
 mod panics;
 mod readme;
 mod signals;
-mod stage;
+pub(crate) mod stage;
 mod two_daemons;
