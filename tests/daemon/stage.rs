@@ -229,10 +229,6 @@ impl Daemon {
         }
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     pub(crate) async fn stop(mut self) -> ExitStatus {
         self.signal("TERM");
         self.ended().await

@@ -69,7 +69,7 @@ impl Embedded {
                        AND f.predicate = 'lives_in' AND f.superseded_by IS NULL \
                        AND o.payload ->> 'content' = 'I live in ' || f.object || '.'";
         let found = (self.count(doubled).await, self.count(misordered).await, self.count(settled).await);
-        assert_eq!(found, (0, 0, KEYS.into()), "(doubled, misordered, in the town that was said last)");
+        assert_eq!(found, (0, 0, i64::from(KEYS)), "(doubled, misordered, in the town that was said last)");
     }
 }
 

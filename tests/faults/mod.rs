@@ -13,3 +13,11 @@ mod scene;
 
 #[cfg(feature = "failpoints")]
 mod steps;
+
+mod kills;
+
+mod redis;
+
+mod postgres;
+
+mod network;

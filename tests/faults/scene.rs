@@ -50,20 +50,16 @@ impl Scene {
         Self { stage, daemon, admin, load }
     }
 
-    /// The supervisor tree, as the daemon shows it.
-    pub(super) async fn tree(&self) -> Value {
-        tree_at(&self.admin).await
+    /// Whether some stage says that it is degraded or paused for this reason.
+    pub(super) async fn says(&self, reason: &str) -> bool {
+        let tree = tree_at(&self.admin).await;
+        let said =
+            |node: &&Value| node["condition"]["reason"].as_str().is_some_and(|said| said.contains(reason));
+        nodes(&tree).iter().any(said)
     }
 
-    /// Some stage says that it is degraded or paused, and why.
     pub(super) async fn until_said(&self, reason: &str) {
-        until(&format!("a stage says {reason:?}"), || async {
-            let tree = self.tree().await;
-            nodes(&tree)
-                .iter()
-                .any(|node| node["condition"]["reason"].as_str().is_some_and(|said| said.contains(reason)))
-        })
-        .await;
+        until(&format!("a stage says {reason:?}"), || self.says(reason)).await;
     }
 
     /// So many events more than now are recorded; the database answers now.
@@ -100,7 +96,7 @@ pub(super) async fn settled(stage: &Stage) {
                      WHERE key LIKE 'k%' ORDER BY key, id DESC) AS last \
                    JOIN factline.facts ON conversation_id = key AND predicate = 'lives_in' \
                    WHERE superseded_by IS NULL AND said = 'I live in ' || object || '.'";
-    assert_eq!(stage.count(settled).await, KEYS.into(), "conversations in the town that was said last");
+    assert_eq!(stage.count(settled).await, i64::from(KEYS), "conversations in the town that was said last");
 }
 
 async fn tree_at(admin: &str) -> Value {
