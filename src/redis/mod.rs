@@ -17,17 +17,15 @@ use factline_pipeline::{
     outage::Error,
     stream::{AtCap, Delivered, EventStream, GroupLag, Partition, Position, Reader, partition_of},
 };
-use redis::{
-    Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Value,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-};
+use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Value};
 
 mod groups;
 mod preflight;
 mod readers;
 mod reply;
+mod shared;
 
-use self::{preflight::Preflight, readers::Readers};
+use self::{preflight::Preflight, readers::Readers, shared::Shared};
 use crate::failpoints::{self, Step};
 
 /// How long an answer may take, a batch of a thousand large events included.
@@ -38,7 +36,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Stream {
     client: Client,
     /// For everything that is answered at once.
-    shared: ConnectionManager,
+    shared: Shared,
     readers: Readers,
     preflight: Preflight,
     settings: Settings,
@@ -59,11 +57,7 @@ impl Stream {
     /// Nothing is connected until it is used. An unreadable URL is an error, which does not repeat it.
     pub fn new(url: &str, settings: Settings) -> Result<Self, RedisError> {
         let client = Client::open(url)?;
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(0) // the stages wait outages out themselves, and say so
-            .set_connection_timeout(Some(CONNECTION_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let shared = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
+        let shared = Shared::new(client.clone());
         Ok(Self { client, shared, readers: Readers::default(), preflight: Preflight::default(), settings })
     }
 

@@ -6,9 +6,9 @@ use std::{
 };
 
 use factline_pipeline::outage::Error;
-use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection};
+use redis::{Client, aio::MultiplexedConnection};
 
-use super::{CONNECTION_TIMEOUT, RESPONSE_TIMEOUT, failed};
+use super::{failed, shared};
 
 /// Idle connections, one for each group.
 ///
@@ -25,10 +25,7 @@ impl Readers {
         if let Some(connection) = idle {
             return Ok(connection);
         }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECTION_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)
+        shared::connect(client).await.map_err(failed)
     }
 
     pub(super) fn put_back(&self, group: &str, connection: MultiplexedConnection) {

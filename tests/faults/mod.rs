@@ -14,6 +14,9 @@ mod scene;
 #[cfg(feature = "failpoints")]
 mod steps;
 
+#[cfg(feature = "failpoints")]
+mod refusals;
+
 mod kills;
 
 mod redis;
@@ -21,3 +24,11 @@ mod redis;
 mod postgres;
 
 mod network;
+
+mod clock;
+
+mod inputs;
+
+mod pressure;
+
+mod soak;

@@ -11,6 +11,9 @@ use crate::{
 /// So few that a test can take them all.
 const CONNECTIONS: &str = "max_connections=30";
 
+const TERMINATE: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                         WHERE datname = current_database() AND application_name = 'factline'";
+
 #[tokio::test]
 async fn postgres_is_restarted_and_killed_under_load_and_nothing_is_to_be_seen_of_it() {
     let postgres = Postgres::start_own();
@@ -32,10 +35,8 @@ async fn postgres_is_restarted_and_killed_under_load_and_nothing_is_to_be_seen_o
 #[tokio::test]
 async fn backends_that_are_terminated_again_and_again_are_replaced() {
     let scene = Scene::start(Stage::new().await).await;
-    let terminate = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-                     WHERE datname = current_database() AND application_name = 'factline'";
     for _ in 0..20 {
-        until("there is a backend to terminate", || async { scene.stage.count(terminate).await > 0 }).await;
+        until("there is a backend to terminate", || async { scene.stage.count(TERMINATE).await > 0 }).await;
         scene.until_more(20).await;
     }
     scene.unharmed().await;
@@ -45,19 +46,16 @@ async fn backends_that_are_terminated_again_and_again_are_replaced() {
 async fn when_others_have_all_connections_those_are_waited_for() {
     let postgres = Postgres::start_own_with(&[CONNECTIONS]);
     let scene = Scene::start(stage_on(&postgres, Redis::shared()).await).await;
-    let mut others = Vec::new();
-    let terminate =
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'factline'";
+    let (mut others, mut left) = (Vec::new(), 1_i64);
     let mut first = PgConnection::connect(&scene.stage.direct).await.unwrap();
-    loop {
-        sqlx::raw_sql(terminate).execute(&mut first).await.unwrap();
+    while left > 0 {
+        let terminate = sqlx::query_scalar(TERMINATE);
+        left = terminate.fetch_one(&mut first).await.unwrap();
         while let Ok(other) = PgConnection::connect(&scene.stage.direct).await {
             others.push(other);
         }
-        if scene.says("too many clients").await {
-            break;
-        }
     }
+    scene.until_said("postgres is unavailable").await;
     drop(others);
     until("the database is back", || async { scene.stage.try_recorded().await.is_some() }).await;
     scene.until_more(200).await;

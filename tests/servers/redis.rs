@@ -99,6 +99,11 @@ impl Redis {
         self.signal("CONT");
     }
 
+    /// Loses all its data.
+    pub(crate) fn flush_all(&self) {
+        assert!(self.ask("FLUSHALL").is_some_and(|answer| answer.starts_with("+OK")));
+    }
+
     /// `CONFIG SET`.
     pub(crate) fn configure(&self, name: &str, value: &str) {
         let answer = self.ask(&format!("CONFIG SET {name} {value}"));
