@@ -117,7 +117,7 @@ async fn whatever_is_malformed_is_recorded_or_set_aside_with_its_reason_and_dist
         scene.stage.count(strangers).await == i64::try_from(entries.len()).unwrap()
     })
     .await;
-    let waiting = "SELECT count(*) FROM outbox_events AS o WHERE key !~ '^k[0-9]+$' \
+    let waiting = "SELECT count(*) FROM outbox_events AS o WHERE key !~ '^k[0-9]+-[0-9]+$' \
                    AND NOT EXISTS (SELECT FROM factline.event_ledger AS l WHERE l.event_id = o.event_id)";
     until("so are all rows", || async { scene.stage.count(waiting).await == 0 }).await;
     scene.until_more(200).await;
@@ -125,11 +125,11 @@ async fn whatever_is_malformed_is_recorded_or_set_aside_with_its_reason_and_dist
     assert_eq!(scene.stage.count(unexplained).await, 0);
     let letters = "SELECT count(*) FROM factline.dead_letters";
     assert!(scene.stage.count(letters).await >= 10);
-    let neighbours = "SELECT count(*) FROM factline.dead_letters WHERE key ~ '^k[0-9]+$'";
+    let neighbours = "SELECT count(*) FROM factline.dead_letters WHERE key ~ '^k[0-9]+-[0-9]+$'";
     assert_eq!(scene.stage.count(neighbours).await, 0);
     assert!(!scene.daemon.log().contains("panicked"), "{}", scene.daemon.log());
     // What others have said is in no outbox to compare it with.
-    let mine = "DELETE FROM factline.conversations WHERE conversation_id !~ '^k[0-9]+$'";
+    let mine = "DELETE FROM factline.conversations WHERE conversation_id !~ '^k[0-9]+-[0-9]+$'";
     scene.stage.execute(mine).await;
     scene.unharmed().await;
 }

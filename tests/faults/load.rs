@@ -25,9 +25,14 @@ pub(super) struct Load {
 impl Load {
     /// On the stage's database itself, whatever stands before it for the daemon.
     pub(super) fn on(stage: &Stage) -> Self {
+        Self::of_writer(stage, 0)
+    }
+
+    /// One of several, each with conversations of its own.
+    pub(super) fn of_writer(stage: &Stage, writer: u32) -> Self {
         let url = stage.direct.clone();
         let pool = PgPoolOptions::new().max_connections(1).connect_lazy(&url).unwrap();
-        Self::of_rounds(move |round| write_round(pool.clone(), round))
+        Self::of_rounds(move |round| write_round(pool.clone(), writer, round))
     }
 
     /// Calls for a round again and again; what says `false` is tried again a little later.
@@ -63,7 +68,7 @@ pub(super) fn town(round: u32) -> String {
     format!("{}{}town", letter(round / 26).to_ascii_uppercase(), letter(round))
 }
 
-async fn write_round(pool: PgPool, round: u32) -> bool {
+async fn write_round(pool: PgPool, writer: u32, round: u32) -> bool {
     let waiting = sqlx::query_scalar("SELECT count(*) FROM outbox_events WHERE status = 'pending'");
     let waiting: Result<i64, _> = waiting.fetch_one(&pool).await;
     if waiting.map_or(true, |waiting| waiting > BACKLOG) {
@@ -71,7 +76,7 @@ async fn write_round(pool: PgPool, round: u32) -> bool {
     }
     let insert = format!(
         "INSERT INTO outbox_events(topic, key, event_type, payload) \
-         SELECT 'chat', 'k' || g, 'chat.message', jsonb_build_object('conversation_id', 'k' || g, \
+         SELECT 'chat', 'k{writer}-' || g, 'chat.message', jsonb_build_object('conversation_id', 'k{writer}-' || g, \
            'message_id', '{round}-' || g, 'role', 'user', 'content', 'I live in {}.') \
          FROM generate_series(1, {KEYS}) AS g",
         town(round)

@@ -20,9 +20,9 @@ async fn postgres_is_restarted_and_killed_under_load_and_nothing_is_to_be_seen_o
     let scene = Scene::start(stage_on(&postgres, Redis::shared()).await).await;
     for kill in [false, true, false, true] {
         if kill {
-            postgres.kill()
+            postgres.kill();
         } else {
-            postgres.stop()
+            postgres.stop();
         }
         scene.until_said("postgres is unavailable").await;
         postgres.start();

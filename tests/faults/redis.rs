@@ -9,9 +9,9 @@ async fn redis_is_stopped_and_killed_under_load_and_nothing_is_to_be_seen_of_it(
     let scene = Scene::start(stage_on(Postgres::shared(), &redis).await).await;
     for kill in [false, true, false, true] {
         if kill {
-            redis.kill()
+            redis.kill();
         } else {
-            redis.stop()
+            redis.stop();
         }
         scene.until_said("redis is unavailable").await;
         redis.start();

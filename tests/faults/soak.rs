@@ -19,6 +19,9 @@ use crate::{
 
 const DAEMONS: u32 = 3;
 
+/// Each writes several dozen conversations.
+const WRITERS: u32 = 8;
+
 /// What happens unless something else is asked for. `flushall` may also be.
 const FAULTS: &str = "kill,term,stop,redis-stop,redis-kill,postgres-stop,postgres-kill,terminate";
 
@@ -66,18 +69,18 @@ impl Soak {
             }
             "redis-stop" | "redis-kill" => {
                 if fault == "redis-kill" {
-                    self.redis.kill()
+                    self.redis.kill();
                 } else {
-                    self.redis.stop()
+                    self.redis.stop();
                 }
                 self.for_a_moment().await;
                 self.redis.start();
             }
             "postgres-stop" | "postgres-kill" => {
                 if fault == "postgres-kill" {
-                    self.postgres.kill()
+                    self.postgres.kill();
                 } else {
-                    self.postgres.stop()
+                    self.postgres.stop();
                 }
                 self.for_a_moment().await;
                 self.postgres.start();
@@ -107,7 +110,7 @@ async fn soak() {
     for _ in 0..DAEMONS {
         soak.start_one();
     }
-    let load = Load::on(&soak.stage);
+    let writers: Vec<Load> = (0..WRITERS).map(|writer| Load::of_writer(&soak.stage, writer)).collect();
     let over = Instant::now() + Duration::from_secs(seconds);
     let mut caused = 0;
     while Instant::now() < over {
@@ -117,7 +120,9 @@ async fn soak() {
         soak.cause(fault).await;
         caused += 1;
     }
-    load.end().await;
+    for writer in writers {
+        writer.end().await;
+    }
     settled(&soak.stage).await;
     let events = soak.stage.recorded().await;
     // Anything else has failed by now.
