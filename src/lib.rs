@@ -6,7 +6,8 @@
 //! - the adapters: [`postgres`], [`sqlite`], [`redis`], [`extract`], and what they share: [`outbox_table`],
 //!   [`records`], [`dead_letters`], [`evidence`], [`migrations`];
 //! - [`verification`]: whether every event took effect once and in order;
-//! - the ways in: [`cli`], [`admin`]; what is said on the way: [`telemetry`].
+//! - the ways in: [`cli`], [`admin`]; what is said on the way: [`telemetry`];
+//! - where tests make it fail: [`failpoints`].
 
 pub mod admin;
 pub mod app;
@@ -15,6 +16,7 @@ pub mod config;
 pub mod dead_letters;
 pub mod evidence;
 pub mod extract;
+pub mod failpoints;
 pub mod migrations;
 mod nul;
 pub mod outbox_table;

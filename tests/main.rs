@@ -4,7 +4,8 @@
 //!
 //! - [`servers`]: throwaway PostgreSQL and Redis;
 //! - [`conformance`]: one suite a port, run against every adapter;
-//! - [`daemon`]: the real binary against real servers.
+//! - [`daemon`]: the real binary against real servers;
+//! - [`faults`]: the same while everything around it fails.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
@@ -13,3 +14,5 @@ mod servers;
 mod conformance;
 
 mod daemon;
+
+mod faults;

@@ -10,6 +10,7 @@ use factline_pipeline::{
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
 use super::{failed, store::Store};
+use crate::failpoints::{self, Step};
 
 /// All that lock several leases do so in the order of their names, so that no two wait for each other.
 #[async_trait]
@@ -18,7 +19,9 @@ impl Leases for Store {
         let take = async |connection: &mut PgConnection| {
             take_free_and_renew_own(connection, names, holder, ttl).await
         };
-        self.database.timely(take).await
+        let held = self.database.timely(take).await?;
+        failpoints::pass(Step::AfterRenewal)?;
+        Ok(held)
     }
 
     async fn release(&self, names: &[String], holder: &str) -> Result<(), Error> {

@@ -27,7 +27,11 @@ use self::{
     statements::{IdKind, Statements, Walk},
 };
 use super::{database::Database, failed, misconfigured};
-use crate::{nul::without_nul, outbox_table::OutboxTable};
+use crate::{
+    failpoints::{self, Step},
+    nul::without_nul,
+    outbox_table::OutboxTable,
+};
 
 mod columns;
 mod rows;
@@ -103,6 +107,9 @@ impl Port for Outbox {
         };
         let query = query.bind(i64::try_from(claim.limit).unwrap_or(i64::MAX));
         let rows = self.select_by_index(query).await?;
+        if !rows.is_empty() {
+            failpoints::pass(Step::AfterClaim)?;
+        }
         rows.iter()
             .map(|row| rows::claimed(row, *id_kind, &self.source))
             .collect::<Result<_, _>>()
@@ -115,8 +122,9 @@ impl Port for Outbox {
             IdKind::Number => mark.bind(numbers(rows)),
             IdKind::Text => mark.bind(texts(rows)),
         };
+        failpoints::pass(Step::BeforeMark)?;
         self.change_by_index(mark).await?;
-        Ok(())
+        failpoints::pass(Step::AfterMark)
     }
 
     async fn mark_failed(&self, rows: &[(RowId, String)]) -> Result<(), Error> {

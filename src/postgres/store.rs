@@ -18,6 +18,7 @@ use super::{
     attempts, conversations, database::Database, dead_letters, facts, failed, horizons, leases,
     ledger_rows::LedgerRows, unusable,
 };
+use crate::failpoints::{self, Step};
 
 /// The consumer group under which rows are recorded that never left the outbox.
 pub const RELAY: &str = "relay";
@@ -133,7 +134,9 @@ async fn record(
     let letters: Vec<&DeadLetter> = letters.collect();
     dead_letters::insert(connection, group, &letters).await?;
     attempts::forget_recorded(connection, group, batch).await?;
+    failpoints::pass(Step::BeforeCommit)?;
     transaction.commit().await.map_err(failed)?;
+    failpoints::pass(Step::AfterCommit)?;
     Ok(Recorded {
         new: new.len() as u64,
         dead_lettered: letters.len() as u64,

@@ -15,7 +15,7 @@ use factline_pipeline::{outage::Error, stream::Position};
 use redis::{Pipeline, RedisResult, Value, aio::MultiplexedConnection};
 use uuid::Uuid;
 
-use super::{Stream, failed, readers::connect, reply};
+use super::{Stream, failed, reply, shared::connect};
 
 /// How often an append is tried whose `EXEC` is aborted although nothing was lost.
 const ATTEMPTS: u32 = 10;
@@ -152,7 +152,7 @@ impl Stream {
         let connection = match self.appenders.take() {
             Some(appender) if self.appenders.is_expected(appender.identity.as_ref()) => return Ok(appender),
             Some(appender) => appender.connection,
-            None => connect(&self.client).await?,
+            None => connect(&self.client).await.map_err(failed)?,
         };
         self.check(connection).await
     }

@@ -18,10 +18,7 @@ use factline_pipeline::{
     outage::Error,
     stream::{AtCap, Carried, Delivered, EventStream, GroupLag, Partition, Position, Reader, partition_of},
 };
-use redis::{
-    Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Value,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-};
+use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Value};
 
 mod appender;
 mod carried;
@@ -29,8 +26,10 @@ mod groups;
 mod preflight;
 mod readers;
 mod reply;
+mod shared;
 
-use self::{appender::Appenders, preflight::Preflight, readers::Readers};
+use self::{appender::Appenders, preflight::Preflight, readers::Readers, shared::Shared};
+use crate::failpoints::{self, Step};
 
 /// How long an answer may take, a batch of a thousand large events included.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,7 +39,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Stream {
     client: Client,
     /// For everything that is answered at once.
-    shared: ConnectionManager,
+    shared: Shared,
     readers: Readers,
     preflight: Preflight,
     appenders: Appenders,
@@ -62,11 +61,7 @@ impl Stream {
     /// Nothing is connected until it is used. An unreadable URL is an error, which does not repeat it.
     pub fn new(url: &str, settings: Settings) -> Result<Self, RedisError> {
         let client = Client::open(url)?;
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(0) // the stages wait outages out themselves, and say so
-            .set_connection_timeout(Some(CONNECTION_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let shared = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
+        let shared = Shared::new(client.clone());
         let (readers, preflight) = (Readers::default(), Preflight::default());
         Ok(Self { client, shared, readers, preflight, appenders: Appenders::default(), settings })
     }
@@ -119,7 +114,9 @@ impl Stream {
         for place in places.values() {
             transaction.cmd("XLEN").arg(&place.key).ignore();
         }
+        failpoints::pass(Step::BeforeAppend)?;
         let answers = self.run_unless_lost(transaction).await?;
+        failpoints::pass(Step::AfterAppend)?;
         let lengths = answers.get(events.len() + topics.len()..).unwrap_or_default();
         let lengths: Vec<u64> = reply::lengths(lengths)?;
         let appended = reply::positions(places.values().filter_map(|place| answers.get(place.last)))?;
@@ -180,6 +177,7 @@ impl EventStream for Stream {
             }
             // A page of entries that were deleted is no end: Redis drops them from the pending list.
             if !entries.is_empty() {
+                failpoints::pass(Step::AfterTakeOver)?;
                 return Ok(entries);
             }
         }
@@ -217,6 +215,9 @@ impl EventStream for Stream {
             let partition = partition.and_then(|index| partitions.get(index));
             all.extend(partition.map(|partition| delivered(partition, entries)).unwrap_or_default());
         }
+        if !all.is_empty() {
+            failpoints::pass(Step::AfterRead)?;
+        }
         Ok(all)
     }
 
@@ -251,8 +252,9 @@ impl EventStream for Stream {
         let mut acknowledge = redis::cmd("XACK");
         acknowledge.arg(self.key(partition)).arg(group);
         acknowledge.arg(positions.iter().map(ToString::to_string).collect::<Vec<_>>());
+        failpoints::pass(Step::BeforeAcknowledge)?;
         let _: i64 = self.ask(&acknowledge).await?;
-        Ok(())
+        failpoints::pass(Step::AfterAcknowledge)
     }
 
     async fn trim(&self, partition: &Partition) -> Result<u64, Error> {
@@ -269,7 +271,11 @@ impl EventStream for Stream {
             needed_from = Some(needed_from.map_or(oldest, |needed: Position| needed.min(oldest)));
         }
         let Some(needed_from) = needed_from else { return Ok(0) };
-        self.ask(redis::cmd("XTRIM").arg(&key).arg("MINID").arg(needed_from.to_string())).await
+        failpoints::pass(Step::BeforeTrim)?;
+        let trimmed =
+            self.ask(redis::cmd("XTRIM").arg(&key).arg("MINID").arg(needed_from.to_string())).await?;
+        failpoints::pass(Step::AfterTrim)?;
+        Ok(trimmed)
     }
 
     async fn carried_before(

@@ -10,9 +10,8 @@ use std::{
 };
 
 use factline_pipeline::{cloudevent, event::Event, outage::Error};
-use redis::aio::ConnectionManager;
 
-use super::failed;
+use super::{failed, shared::Shared};
 
 /// What `proto-max-bulk-len` is unless somebody changed it.
 const DEFAULT_VALUE_LIMIT: usize = 512 << 20;
@@ -48,7 +47,7 @@ impl Preflight {
     /// Says what would go wrong if these events were appended to these streams.
     pub(super) async fn check(
         &self,
-        server: &mut ConnectionManager,
+        server: &mut Shared,
         events: &[Event],
         streams: impl Iterator<Item = &String>,
         topics_key: &str,
@@ -65,7 +64,7 @@ impl Preflight {
         *self.known() = Known::default();
     }
 
-    async fn value_limit(&self, server: &mut ConnectionManager) -> Result<usize, Error> {
+    async fn value_limit(&self, server: &mut Shared) -> Result<usize, Error> {
         let known = self.known().value_limit;
         if let Some(limit) = known {
             return Ok(limit);
@@ -84,7 +83,7 @@ impl Preflight {
 
     async fn check_types(
         &self,
-        server: &mut ConnectionManager,
+        server: &mut Shared,
         mut wanted: BTreeMap<&str, &'static str>,
     ) -> Result<(), Error> {
         wanted.retain({

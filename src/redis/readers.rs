@@ -6,9 +6,9 @@ use std::{
 };
 
 use factline_pipeline::outage::Error;
-use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection};
+use redis::{Client, aio::MultiplexedConnection};
 
-use super::{CONNECTION_TIMEOUT, RESPONSE_TIMEOUT, failed};
+use super::{failed, shared};
 
 /// Idle connections, one for each group.
 ///
@@ -25,7 +25,7 @@ impl Readers {
         if let Some(connection) = idle {
             return Ok(connection);
         }
-        connect(client).await
+        shared::connect(client).await.map_err(failed)
     }
 
     pub(super) fn put_back(&self, group: &str, connection: MultiplexedConnection) {
@@ -36,12 +36,4 @@ impl Readers {
         // Nothing that runs under this lock can panic half-way through a change.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A connection of one's own.
-pub(super) async fn connect(client: &Client) -> Result<MultiplexedConnection, Error> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECTION_TIMEOUT))
-        .set_response_timeout(Some(RESPONSE_TIMEOUT));
-    client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)
 }

@@ -10,9 +10,13 @@ use factline_pipeline::{
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use super::{failed, json, store::Store};
+use crate::failpoints::{self, Step};
 
 /// Longer than any lease; SQLite's calendar ends in the year 9999.
 const LONGEST: Duration = Duration::from_secs(1_000_000_000);
+
+/// A lease that is to last so much longer than ours was taken before the clock was set back, and is free.
+const IMPLAUSIBLE: Duration = Duration::from_mins(1);
 
 #[async_trait]
 impl Leases for Store {
@@ -20,6 +24,7 @@ impl Leases for Store {
         let mut transaction = self.database.write().await?;
         let fences = take_free_and_renew_own(&mut transaction, &json(names)?, holder, ttl).await?;
         transaction.commit().await.map_err(failed)?;
+        failpoints::pass(Step::AfterRenewal)?;
         Ok(fences)
     }
 
@@ -92,6 +97,11 @@ impl Leases for Store {
     }
 }
 
+/// How SQLite writes a time that far from now.
+fn after(time: Duration) -> String {
+    format!("+{:.3} seconds", time.min(LONGEST).as_secs_f64())
+}
+
 /// The token rises with the holder's change, and never falls.
 async fn take_free_and_renew_own(
     connection: &mut SqliteConnection,
@@ -106,11 +116,12 @@ async fn take_free_and_renew_own(
          holder = excluded.holder, expires_at = excluded.expires_at \
          WHERE l.holder = excluded.holder OR l.expires_at <= ",
         now!(),
-        " RETURNING name, token",
+        " OR l.expires_at > strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', ?4) RETURNING name, token",
     ))
     .bind(names)
     .bind(holder)
-    .bind(format!("+{:.3} seconds", ttl.min(LONGEST).as_secs_f64()))
+    .bind(after(ttl))
+    .bind(after(ttl.min(LONGEST) + IMPLAUSIBLE))
     .fetch_all(connection)
     .await
     .map_err(failed)?;

@@ -18,7 +18,10 @@ use sqlx::{AssertSqlSafe, Row as _, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use super::{Database, attributes_in, bytes_in, count, failed, json, text_in, text_of, time_of};
-use crate::nul::without_nul;
+use crate::{
+    failpoints::{self, Step},
+    nul::without_nul,
+};
 
 /// The outbox.
 #[derive(Debug, Clone)]
@@ -72,12 +75,16 @@ impl Port for Outbox {
             .bind(json(&numbers(claim.in_flight))?)
             .bind(count(claim.limit));
         let rows = query.fetch_all(self.database.reader()).await.map_err(failed)?;
+        if !rows.is_empty() {
+            failpoints::pass(Step::AfterClaim)?;
+        }
         rows.iter().map(|row| self.row_of(row)).collect::<Result<_, _>>().map_err(failed)
     }
 
     async fn mark_processed(&self, rows: &[RowId]) -> Result<(), Error> {
+        failpoints::pass(Step::BeforeMark)?;
         self.change(&self.statements.mark_processed, json(&numbers(rows))?).await?;
-        Ok(())
+        failpoints::pass(Step::AfterMark)
     }
 
     async fn mark_failed(&self, rows: &[(RowId, String)]) -> Result<(), Error> {

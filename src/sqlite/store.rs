@@ -17,7 +17,10 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::{Database, attempts, dead_letters, facts, failed, horizons, json, leases, text_of, unavailable};
-use crate::nul::without_nul;
+use crate::{
+    failpoints::{self, Step},
+    nul::without_nul,
+};
 
 /// The consumer group under which rows are recorded that never left the outbox.
 pub const RELAY: &str = "relay";
@@ -54,7 +57,9 @@ impl Ledger for Store {
         });
         let dead_lettered = dead_letters::insert(connection, group, letters).await?;
         attempts::forget_recorded(connection, group, batch).await?;
+        failpoints::pass(Step::BeforeCommit)?;
         transaction.commit().await.map_err(failed)?;
+        failpoints::pass(Step::AfterCommit)?;
         Ok(Recorded { new: new.len() as u64, dead_lettered, duplicates: (batch.len() - new.len()) as u64 })
     }
 

@@ -19,6 +19,7 @@ use super::{
     entries::{self, Entry, Place},
     failed, groups, json,
 };
+use crate::failpoints::{self, Step};
 
 /// How often to look for what other processes appended.
 const POLL: Duration = Duration::from_millis(20);
@@ -76,11 +77,13 @@ impl EventStream for Stream {
         let entries: Vec<Entry<'_>> =
             events.iter().map(|event| Entry { event, partition: partition(event) }).collect();
         let written: BTreeSet<Place<'_>> = entries.iter().map(Place::of_new).collect();
+        failpoints::pass(Step::BeforeAppend)?;
         let mut transaction = self.database.write().await?;
         entries::append(&mut transaction, &json(&entries)?).await?;
         let fullest = entries::fullest_at_cap(&mut transaction, &json(&written)?, self.max_length).await?;
         transaction.commit().await.map_err(failed)?;
         self.database.appended().notify_waiters();
+        failpoints::pass(Step::AfterAppend)?;
         Ok(fullest)
     }
 
@@ -110,6 +113,9 @@ impl EventStream for Stream {
         let taken =
             groups::take_over_pending_after(&mut transaction, reader, partition, after, limit).await?;
         transaction.commit().await.map_err(failed)?;
+        if !taken.is_empty() {
+            failpoints::pass(Step::AfterTakeOver)?;
+        }
         Ok(taken)
     }
 
@@ -129,6 +135,7 @@ impl EventStream for Stream {
             if groups::any_undelivered(self.database.reader(), &reader.group, &places).await? {
                 let delivered = self.deliver_new(reader, &places, limit).await?;
                 if !delivered.is_empty() {
+                    failpoints::pass(Step::AfterRead)?;
                     return Ok(delivered);
                 }
             }
@@ -155,9 +162,11 @@ impl EventStream for Stream {
         positions: &[Position],
     ) -> Result<(), Error> {
         let numbers: Vec<i64> = positions.iter().copied().map(entries::number_of).collect();
+        failpoints::pass(Step::BeforeAcknowledge)?;
         let mut transaction = self.database.write().await?;
         groups::delete_pending(&mut transaction, group, partition, &json(&numbers)?).await?;
-        transaction.commit().await.map_err(failed)
+        transaction.commit().await.map_err(failed)?;
+        failpoints::pass(Step::AfterAcknowledge)
     }
 
     async fn trim(&self, partition: &Partition) -> Result<u64, Error> {
@@ -165,7 +174,9 @@ impl EventStream for Stream {
         loop {
             let mut transaction = self.database.write().await?;
             let batch = entries::delete_unneeded(&mut transaction, partition, TRIM_BATCH).await?;
+            failpoints::pass(Step::BeforeTrim)?;
             transaction.commit().await.map_err(failed)?;
+            failpoints::pass(Step::AfterTrim)?;
             trimmed += batch;
             if batch < TRIM_BATCH as u64 {
                 return Ok(trimmed);

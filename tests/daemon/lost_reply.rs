@@ -1,74 +1,7 @@
 //! A reply that is lost on its way: the server has delivered entries, and nobody has them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
-};
-
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-};
-
 use super::stage::{Daemon, Stage, free_address, until};
-use crate::servers;
-
-/// Between a daemon and Redis: swallows replies when it is told to.
-struct Proxy {
-    address: String,
-    to_swallow: Arc<AtomicU32>,
-}
-
-impl Proxy {
-    async fn before(redis_url: &str) -> Self {
-        let server = redis_url.strip_prefix("redis://").unwrap().to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let to_swallow = Arc::new(AtomicU32::new(0));
-        let swallowing = to_swallow.clone();
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(forward(client, server.clone(), swallowing.clone()));
-            }
-        });
-        Self { address, to_swallow }
-    }
-
-    fn url(&self) -> String {
-        format!("redis://{}", self.address)
-    }
-
-    /// The next replies that carry entries do not arrive, and their connections are closed.
-    fn swallow(&self, replies: u32) {
-        self.to_swallow.store(replies, Ordering::SeqCst);
-    }
-
-    async fn until_swallowed(&self) {
-        until("replies are swallowed", || async { self.to_swallow.load(Ordering::SeqCst) == 0 }).await;
-    }
-}
-
-/// Both ways, until either side or the proxy has had enough.
-async fn forward(mut client: TcpStream, server: String, to_swallow: Arc<AtomicU32>) {
-    let Ok(mut server) = TcpStream::connect(server).await else { return };
-    let (mut asked, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-    loop {
-        let forwarded = tokio::select! {
-            read = client.read(&mut asked) => match read {
-                Ok(length @ 1..) => server.write_all(&asked[..length]).await,
-                _ => return,
-            },
-            read = server.read(&mut answered) => match read {
-                Ok(length @ 1..) if has_entries(&answered[..length]) && take_one(&to_swallow) => return,
-                Ok(length @ 1..) => client.write_all(&answered[..length]).await,
-                _ => return,
-            },
-        };
-        if forwarded.is_err() {
-            return;
-        }
-    }
-}
+use crate::servers::{self, Proxy};
 
 /// Every entry begins with this attribute.
 fn has_entries(reply: &[u8]) -> bool {
@@ -76,15 +9,12 @@ fn has_entries(reply: &[u8]) -> bool {
     reply.windows(name.len()).any(|part| part == name)
 }
 
-fn take_one(counter: &AtomicU32) -> bool {
-    counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1)).is_ok()
-}
-
 #[tokio::test]
 async fn entries_whose_delivery_was_lost_are_recorded_in_order_without_a_restart() {
     let redis = servers::Redis::shared();
-    let proxy = Proxy::before(&redis.url()).await;
-    let stage = Stage::on(&servers::Postgres::shared().database(), &proxy.url(), &redis.prefix()).await;
+    let proxy = Proxy::before_swallowing(&redis.url(), has_entries).await;
+    let through = proxy.of(&redis.url());
+    let stage = Stage::on(&servers::Postgres::shared().database(), &through, &redis.prefix()).await;
     assert!(stage.run(&["migrate", "up"]).status.success());
     let address = free_address();
     let mut command = stage.command(&["run"]);
@@ -100,7 +30,7 @@ async fn entries_whose_delivery_was_lost_are_recorded_in_order_without_a_restart
         for _ in 0..10 {
             stage.insert_messages(10, 1).await;
         }
-        proxy.until_swallowed().await;
+        until("answers are swallowed", || async { proxy.to_swallow() == 0 }).await;
         stage.insert_messages(20, 1).await;
         stage.until_recorded(20 + 120 * (i64::try_from(round).unwrap() + 1)).await;
     }

@@ -16,6 +16,6 @@ mod poison;
 mod readme;
 mod reconcile;
 mod signals;
-mod stage;
+pub(crate) mod stage;
 mod two_daemons;
 mod verify;

@@ -15,19 +15,22 @@ use tokio::time::{Instant, sleep};
 use crate::servers;
 
 /// Longer than this nothing takes on any machine; only a failing test ever waits for it.
-pub(super) const PATIENCE: Duration = Duration::from_mins(2);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A database and a prefix of its own.
-pub(super) struct Stage {
-    pub(super) database: String,
-    pub(super) redis: String,
-    pub(super) prefix: String,
-    pub(super) folder: TempDir,
-    pub(super) pool: PgPool,
+pub(crate) struct Stage {
+    /// Where the daemon finds its database; a test may put something before it.
+    pub(crate) database: String,
+    /// Where the database is.
+    pub(crate) direct: String,
+    pub(crate) redis: String,
+    pub(crate) prefix: String,
+    pub(crate) folder: TempDir,
+    pub(crate) pool: PgPool,
 }
 
 /// Waits for a condition, looking every few milliseconds.
-pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let deadline = Instant::now() + PATIENCE;
     while !holds().await {
         assert!(Instant::now() < deadline, "still waiting: {what}");
@@ -37,24 +40,25 @@ pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl 
 
 impl Stage {
     /// Empty databases, migrated by the command that users run.
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let stage = Self::unmigrated().await;
         let migrated = stage.run(&["migrate", "up"]);
         assert!(migrated.status.success(), "{}", text(&migrated.stderr));
         stage
     }
 
-    pub(super) async fn unmigrated() -> Self {
+    pub(crate) async fn unmigrated() -> Self {
         let database = servers::Postgres::shared().database();
         let redis = servers::Redis::shared();
         Self::on(&database, &redis.url(), &redis.prefix()).await
     }
 
     /// On servers that the test has to itself.
-    pub(super) async fn on(database: &str, redis: &str, prefix: &str) -> Self {
+    pub(crate) async fn on(database: &str, redis: &str, prefix: &str) -> Self {
         let pool = PgPoolOptions::new().max_connections(2).connect(database).await.unwrap();
         Self {
             database: database.to_owned(),
+            direct: database.to_owned(),
             redis: redis.to_owned(),
             prefix: prefix.to_owned(),
             folder: tempfile::tempdir().unwrap(),
@@ -63,7 +67,7 @@ impl Stage {
     }
 
     /// The binary, configured for this stage by the environment alone.
-    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = bare_command(arguments);
         command
             .current_dir(self.folder.path())
@@ -74,24 +78,31 @@ impl Stage {
         command
     }
 
-    pub(super) fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
-    pub(super) fn start(&self, arguments: &[&str]) -> Daemon {
-        Daemon::start(self.command(arguments), self.folder.path().join(unique("log")))
+    pub(crate) fn start(&self, arguments: &[&str]) -> Daemon {
+        self.start_with(arguments, &[])
     }
 
-    pub(super) async fn execute(&self, sql: impl Into<String>) {
+    /// With more in its environment.
+    pub(crate) fn start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Daemon {
+        let mut command = self.command(arguments);
+        command.envs(environment.iter().copied());
+        Daemon::start(command, self.folder.path().join(unique("log")))
+    }
+
+    pub(crate) async fn execute(&self, sql: impl Into<String>) {
         sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(&self.pool).await.unwrap();
     }
 
-    pub(super) async fn count(&self, sql: impl Into<String>) -> i64 {
+    pub(crate) async fn count(&self, sql: impl Into<String>) -> i64 {
         sqlx::query_scalar(AssertSqlSafe(sql.into())).fetch_one(&self.pool).await.unwrap()
     }
 
     /// `rows` chat messages over `keys` conversations, by plain SQL; the n-th message of a key says that it is.
-    pub(super) async fn insert_messages(&self, rows: u32, keys: u32) {
+    pub(crate) async fn insert_messages(&self, rows: u32, keys: u32) {
         self.execute(format!(
             "INSERT INTO outbox_events(topic, key, event_type, payload) \
              SELECT 'chat', 'c' || g % {keys}, 'chat.message', jsonb_build_object( \
@@ -102,22 +113,22 @@ impl Stage {
         .await;
     }
 
-    pub(super) async fn recorded(&self) -> i64 {
+    pub(crate) async fn recorded(&self) -> i64 {
         self.count("SELECT count(*) FROM factline.event_ledger").await
     }
 
     /// The same while the database may be away.
-    pub(super) async fn try_recorded(&self) -> Option<i64> {
+    pub(crate) async fn try_recorded(&self) -> Option<i64> {
         let count = sqlx::query_scalar("SELECT count(*) FROM factline.event_ledger");
         count.fetch_one(&self.pool).await.ok()
     }
 
-    pub(super) async fn until_recorded(&self, events: i64) {
+    pub(crate) async fn until_recorded(&self, events: i64) {
         until(&format!("{events} events in the ledger"), || async { self.recorded().await >= events }).await;
     }
 
     /// Compares outbox, ledger and effects: nothing lost, nothing doubled, every key in order.
-    pub(super) async fn assert_exactly_once_in_order(&self) {
+    pub(crate) async fn assert_exactly_once_in_order(&self) {
         until("no row is pending", || async {
             self.count("SELECT count(*) FROM outbox_events WHERE status = 'pending'").await == 0
         })
@@ -137,14 +148,14 @@ impl Stage {
     }
 
     /// What `factline status --json` says. It runs beside the test, which may be a daemon itself.
-    pub(super) async fn status(&self) -> serde_json::Value {
+    pub(crate) async fn status(&self) -> serde_json::Value {
         let mut command = self.command(&["status", "--json"]);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
     }
 
     /// Entries that any group has not finished with, over all partitions.
-    pub(super) async fn undrained(&self) -> u64 {
+    pub(crate) async fn undrained(&self) -> u64 {
         let status = self.status().await;
         let lag = status["lag"].as_array().unwrap();
         lag.iter().map(|one| one["pending"].as_u64().unwrap() + one["undelivered"].as_u64().unwrap()).sum()
@@ -152,7 +163,7 @@ impl Stage {
 }
 
 /// The binary, with nothing of our own environment that could configure it.
-pub(super) fn bare_command(arguments: &[&str]) -> Command {
+pub(crate) fn bare_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_factline"));
     command.args(arguments).stdin(Stdio::null());
     for name in ["DATABASE_URL", "SOURCE_DATABASE_URL", "REDIS_URL", "RUST_LOG"] {
@@ -161,58 +172,58 @@ pub(super) fn bare_command(arguments: &[&str]) -> Command {
     command
 }
 
-pub(super) fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-pub(super) fn unique(name: &str) -> String {
+pub(crate) fn unique(name: &str) -> String {
     format!("{name}-{}", uuid::Uuid::new_v4().simple())
 }
 
 /// An address that nobody listens on just now.
-pub(super) fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// A running daemon, killed when the test is over.
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     log: PathBuf,
 }
 
 impl Daemon {
-    pub(super) fn start(mut command: Command, log: PathBuf) -> Self {
+    pub(crate) fn start(mut command: Command, log: PathBuf) -> Self {
         let file = File::create(&log).unwrap();
         let child = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
         Self { child, log }
     }
 
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         read_to_string(&self.log).unwrap()
     }
 
-    pub(super) async fn until_logged(&self, words: &str) {
+    pub(crate) async fn until_logged(&self, words: &str) {
         until(&format!("{words:?} in the log:\n{}", self.log()), || async { self.log().contains(words) })
             .await;
     }
 
-    pub(super) fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
         assert!(sent.success());
     }
 
     /// Whether it has ended by itself.
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
-    pub(super) async fn kill(mut self) {
+    pub(crate) async fn kill(mut self) {
         self.child.kill().unwrap();
         self.ended().await;
     }
 
-    pub(super) async fn ended(&mut self) -> ExitStatus {
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -223,7 +234,11 @@ impl Daemon {
         }
     }
 
-    pub(super) async fn stop(mut self) -> ExitStatus {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) async fn stop(mut self) -> ExitStatus {
         self.signal("TERM");
         self.ended().await
     }

@@ -6,9 +6,11 @@
 
 mod postgres;
 mod process;
+mod proxy;
 mod redis;
 
 pub(crate) use postgres::Postgres;
+pub(crate) use proxy::Proxy;
 pub(crate) use redis::Redis;
 
 use std::{

@@ -24,6 +24,7 @@ const STOP_AT_ONCE: &str = "QUIT";
 pub(crate) struct Postgres {
     programs: PathBuf,
     port: u16,
+    settings: Vec<String>,
     databases: AtomicU32,
     // Before the folder: dropped, and so ended, first.
     process: Mutex<Option<Process>>,
@@ -39,6 +40,11 @@ impl Postgres {
 
     /// A server for one test, which may stop it, kill it, and start it again.
     pub(crate) fn start_own() -> Self {
+        Self::start_own_with(&[])
+    }
+
+    /// The same, with settings.
+    pub(crate) fn start_own_with(settings: &[&str]) -> Self {
         let programs = programs();
         let folder = Folder::new("postgres");
         let data = folder.path.join("data");
@@ -50,8 +56,9 @@ impl Postgres {
         command.extend(["-D", text(&data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]);
         command.push("--locale=C.UTF-8");
         run(command[0], &command[1..]);
-        let mut server =
-            Self { programs, port: 0, databases: AtomicU32::new(0), process: Mutex::new(None), folder };
+        let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
+        let databases = AtomicU32::new(0);
+        let mut server = Self { programs, port: 0, settings, databases, process: Mutex::new(None), folder };
         for _ in 0..3 {
             server.port = free_port();
             if server.try_start() {
@@ -94,6 +101,7 @@ impl Postgres {
         let mut command = as_user(text(&postgres));
         command.extend(["-D", text(&data), "-p", &port, "-c", &sockets]);
         command.extend(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200", "-c", "fsync=off"]);
+        command.extend(self.settings.iter().flat_map(|setting| ["-c", setting.as_str()]));
         let process = Process::start(STOP_AT_ONCE, &self.folder, &command);
         let ready = self.programs.join("pg_isready");
         let answers = || {

@@ -99,6 +99,17 @@ impl Redis {
         self.signal("CONT");
     }
 
+    /// Loses all its data.
+    pub(crate) fn flush_all(&self) {
+        assert!(self.ask("FLUSHALL").is_some_and(|answer| answer.starts_with("+OK")));
+    }
+
+    /// `CONFIG SET`.
+    pub(crate) fn configure(&self, name: &str, value: &str) {
+        let answer = self.ask(&format!("CONFIG SET {name} {value}"));
+        assert!(answer.is_some_and(|answer| answer.starts_with("+OK")), "{name} cannot be {value}");
+    }
+
     fn signal(&self, signal: &str) {
         if let Some(process) = &*self.process.lock().expect("no test fails while it holds this") {
             process.signal(signal);

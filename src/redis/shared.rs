@@ -1,0 +1,82 @@
+//! The connection for everything that is answered at once.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+};
+
+use super::{CONNECTION_TIMEOUT, RESPONSE_TIMEOUT};
+
+/// A connection that is made when it is first used, and made anew after it broke, or did not answer in time.
+///
+/// The crate's `ConnectionManager` keeps one that does not answer: over a connection that a firewall forgot, nothing
+/// would ever work again.
+#[derive(Clone)]
+pub(super) struct Shared {
+    client: Client,
+    current: Arc<Mutex<Option<MultiplexedConnection>>>,
+}
+
+/// A connection to the server that answers in time or fails.
+pub(super) async fn connect(client: &Client) -> RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECTION_TIMEOUT))
+        .set_response_timeout(Some(RESPONSE_TIMEOUT));
+    client.get_multiplexed_async_connection_with_config(&config).await
+}
+
+impl Shared {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, current: Arc::default() }
+    }
+
+    /// Two that connect at the same time do so twice; the later connection is kept.
+    async fn connection(&self) -> RedisResult<MultiplexedConnection> {
+        let current = self.current().clone();
+        if let Some(connection) = current {
+            return Ok(connection);
+        }
+        let connection = connect(&self.client).await?;
+        *self.current() = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// Whoever still waits for an answer over it has it for so long.
+    fn give_up_after(&self, error: &RedisError) {
+        if error.is_timeout() || error.is_unrecoverable_error() {
+            *self.current() = None;
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<MultiplexedConnection>> {
+        // Nothing that runs under this lock can panic half-way through a change.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ConnectionLike for Shared {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(async move {
+            let answer = self.connection().await?.req_packed_command(command).await;
+            answer.inspect_err(|error| self.give_up_after(error))
+        })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        Box::pin(async move {
+            let answers = self.connection().await?.req_packed_commands(pipeline, offset, count).await;
+            answers.inspect_err(|error| self.give_up_after(error))
+        })
+    }
+
+    fn get_db(&self) -> i64 {
+        self.client.get_connection_info().redis_settings().db()
+    }
+}
