@@ -198,6 +198,21 @@ impl DeadLetterRecord {
     }
 }
 
+/// What tries left behind at an event that did not take effect yet.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AttemptRecord {
+    /// The consumer group.
+    pub consumer_group: String,
+    /// Tries that failed for now.
+    pub attempts: i32,
+    /// Deaths of processes that had it in their hands.
+    pub suspect_count: i32,
+    /// Why the last try failed.
+    pub last_error: Option<String>,
+    /// Before this time it is not tried again.
+    pub next_attempt_at: Option<DateTime<Utc>>,
+}
+
 /// What is known of a conversation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ConversationRecord {
@@ -226,6 +241,8 @@ pub struct Totals {
     pub facts: i64,
     /// Dead letters that nobody has dealt with.
     pub open_dead_letters: i64,
+    /// Events that were tried and have not taken effect yet: their keys wait with them.
+    pub retrying: i64,
 }
 
 /// The store, read only.
@@ -236,6 +253,9 @@ pub trait Records: Send + Sync {
 
     /// What the ledger has of an event, one row for each group.
     async fn ledger(&self, event_id: Uuid) -> Result<Vec<LedgerRecord>, Error>;
+
+    /// What tries left behind at an event, one row for each group that is still at it.
+    async fn attempts(&self, event_id: Uuid) -> Result<Vec<AttemptRecord>, Error>;
 
     /// Dead letters.
     async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error>;

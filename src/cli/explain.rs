@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    records::{DeadLetterFilter, DeadLetterRecord, FactFilter, FactRecord, LedgerRecord},
+    records::{AttemptRecord, DeadLetterFilter, DeadLetterRecord, FactFilter, FactRecord, LedgerRecord},
 };
 
 #[derive(clap::Args)]
@@ -31,6 +31,7 @@ struct Story {
     event_id: String,
     outbox: Option<Record>,
     ledger: Vec<LedgerRecord>,
+    attempts: Vec<AttemptRecord>,
     facts: Vec<FactRecord>,
     dead_letters: Vec<DeadLetterRecord>,
 }
@@ -45,6 +46,7 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
     let mut story = Story {
         outbox: None,
         ledger: Vec::new(),
+        attempts: Vec::new(),
         facts: Vec::new(),
         dead_letters: databases.records.dead_letters(&letters).await?,
         event_id: arguments.event_id,
@@ -53,6 +55,7 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
     if let Ok(id) = Uuid::try_parse(&story.event_id) {
         story.outbox = databases.outbox.find(id).await?;
         story.ledger = databases.records.ledger(id).await?;
+        story.attempts = databases.records.attempts(id).await?;
         let facts = FactFilter { event_id: Some(id), superseded: true, limit: 1000, ..FactFilter::default() };
         story.facts = databases.records.facts(&facts).await?;
     }
@@ -80,7 +83,10 @@ fn tell(story: &Story) -> anyhow::Result<()> {
     for row in &story.ledger {
         tell_ledger(row, story.facts.len())?;
     }
-    if story.ledger.is_empty() && story.dead_letters.is_empty() {
+    for attempt in &story.attempts {
+        tell_attempt(attempt)?;
+    }
+    if story.ledger.is_empty() && story.dead_letters.is_empty() && story.attempts.is_empty() {
         print("  ledger     not yet: `factline status` shows where it waits")?;
     }
     for letter in &story.dead_letters {
@@ -116,6 +122,21 @@ fn tell_outbox(row: &Record) -> anyhow::Result<()> {
     }
     if let Some(trace) = &row.traceparent {
         text += &format!("\n             trace     {trace}");
+    }
+    print(text)
+}
+
+fn tell_attempt(attempt: &AttemptRecord) -> anyhow::Result<()> {
+    let mut text =
+        format!("  group {:<6} {} failed", attempt.consumer_group, counted(attempt.attempts, "try"));
+    if attempt.suspect_count > 0 {
+        text += &format!(", {} with it in hand", counted(attempt.suspect_count, "death"));
+    }
+    if let Some(next) = attempt.next_attempt_at {
+        text += &format!("; the next one is due at {}, and its key waits", time(next));
+    }
+    if let Some(error) = &attempt.last_error {
+        text += &format!("\n             {error}");
     }
     print(text)
 }

@@ -163,6 +163,12 @@ fn show(status: &Status) -> anyhow::Result<()> {
         totals.open_dead_letters,
         counted(totals.facts, "fact")
     ))?;
+    if totals.retrying > 0 {
+        print(format!(
+            "retrying {}, each with its key waiting behind it",
+            counted(totals.retrying, "event")
+        ))?;
+    }
     if !status.lag.is_empty() {
         let mut lag = table::new(&["group", "partition", "entries", "lag", "pending"]);
         for one in &status.lag {

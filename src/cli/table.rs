@@ -24,10 +24,12 @@ pub(super) fn or_dash(text: Option<String>) -> String {
     text.filter(|text| !text.is_empty()).unwrap_or_else(|| "–".to_owned())
 }
 
-/// `1 row`, `2 rows`.
+/// `1 row`, `2 rows`, `2 tries`.
 pub(super) fn counted(number: impl Display + Copy + TryInto<u64>, noun: &str) -> String {
-    let plural = if number.try_into().is_ok_and(|number| number == 1) { "" } else { "s" };
-    format!("{number} {noun}{plural}")
+    if number.try_into().is_ok_and(|number| number == 1) {
+        return format!("{number} {noun}");
+    }
+    noun.strip_suffix("ry").map_or_else(|| format!("{number} {noun}s"), |stem| format!("{number} {stem}ries"))
 }
 
 /// The text's first line, as long as there is room for.

@@ -54,7 +54,8 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
 
 fn show(found: &Found<'_>) -> anyhow::Result<()> {
     if !found.partitions.is_empty() {
-        let columns = ["GROUP", "PARTITION", "EVENTS", "RECORDED", "DEAD", "WAITING", "OUTBOX", "LEDGER"];
+        let columns =
+            ["group", "partition", "events", "recorded", "dead", "waiting", "outbox hash", "ledger hash"];
         let mut lines = table::new(&columns);
         for Line { group, partition, count } in &found.partitions {
             lines.add_row([

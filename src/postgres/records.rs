@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::{dead_letters::listing, failed, store::Store};
 use crate::records::{
-    ConversationRecord, DeadLetterFilter, DeadLetterRecord, FactFilter, FactRecord, LedgerRecord, Records,
-    Totals,
+    AttemptRecord, ConversationRecord, DeadLetterFilter, DeadLetterRecord, FactFilter, FactRecord,
+    LedgerRecord, Records, Totals,
 };
 
 #[async_trait]
@@ -47,6 +47,14 @@ impl Records for Store {
         self.all(select, ledger).await
     }
 
+    async fn attempts(&self, event_id: Uuid) -> Result<Vec<AttemptRecord>, Error> {
+        let select = sqlx::query(
+            "SELECT * FROM factline.event_attempts WHERE event_id = $1::uuid::text ORDER BY consumer_group",
+        )
+        .bind(event_id);
+        self.all(select, attempt).await
+    }
+
     async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error> {
         listing::list(self, filter).await
     }
@@ -62,7 +70,8 @@ impl Records for Store {
             "SELECT (SELECT count(*) FROM factline.event_ledger WHERE outcome = 'processed') AS processed, \
              (SELECT count(*) FROM factline.event_ledger WHERE outcome = 'dead_lettered') AS dead_lettered, \
              (SELECT count(*) FROM factline.facts WHERE superseded_by IS NULL) AS facts, \
-             (SELECT count(*) FROM factline.dead_letters WHERE status = 'open') AS open_dead_letters",
+             (SELECT count(*) FROM factline.dead_letters WHERE status = 'open') AS open_dead_letters, \
+             (SELECT count(*) FROM factline.event_attempts) AS retrying",
         );
         Ok(self.all(select, totals).await?.pop().unwrap_or_default())
     }
@@ -81,12 +90,23 @@ impl Store {
     }
 }
 
+fn attempt(row: &PgRow) -> Result<AttemptRecord, sqlx::Error> {
+    Ok(AttemptRecord {
+        consumer_group: row.try_get("consumer_group")?,
+        attempts: row.try_get("attempts")?,
+        suspect_count: row.try_get("suspect_count")?,
+        last_error: row.try_get("last_error")?,
+        next_attempt_at: row.try_get("next_attempt_at")?,
+    })
+}
+
 fn totals(row: &PgRow) -> Result<Totals, sqlx::Error> {
     Ok(Totals {
         processed: row.try_get("processed")?,
         dead_lettered: row.try_get("dead_lettered")?,
         facts: row.try_get("facts")?,
         open_dead_letters: row.try_get("open_dead_letters")?,
+        retrying: row.try_get("retrying")?,
     })
 }
 

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::{dead_letters::listing, failed, optional_time_in, parsed_in, store::Store, time_in};
 use crate::records::{
-    ConversationRecord, DeadLetterFilter, DeadLetterRecord, FactFilter, FactRecord, LedgerRecord, Records,
-    Totals,
+    AttemptRecord, ConversationRecord, DeadLetterFilter, DeadLetterRecord, FactFilter, FactRecord,
+    LedgerRecord, Records, Totals,
 };
 
 #[async_trait]
@@ -51,6 +51,15 @@ impl Records for Store {
         all(&rows, ledger)
     }
 
+    async fn attempts(&self, event_id: Uuid) -> Result<Vec<AttemptRecord>, Error> {
+        let rows = sqlx::query("SELECT * FROM event_attempts WHERE event_id = ?1 ORDER BY consumer_group")
+            .bind(event_id.to_string())
+            .fetch_all(self.database.reader())
+            .await
+            .map_err(failed)?;
+        all(&rows, attempt)
+    }
+
     async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error> {
         listing::list(self, filter).await
     }
@@ -70,7 +79,8 @@ impl Records for Store {
             "SELECT count(*) FILTER (WHERE outcome = 'processed') AS processed, \
              count(*) FILTER (WHERE outcome = 'dead_lettered') AS dead_lettered, \
              (SELECT count(*) FROM facts WHERE superseded_by IS NULL) AS facts, \
-             (SELECT count(*) FROM dead_letters WHERE status = 'open') AS open_dead_letters FROM event_ledger",
+             (SELECT count(*) FROM dead_letters WHERE status = 'open') AS open_dead_letters, \
+             (SELECT count(*) FROM event_attempts) AS retrying FROM event_ledger",
         )
         .fetch_one(self.database.reader())
         .await
@@ -81,6 +91,7 @@ impl Records for Store {
                 dead_lettered: row.try_get("dead_lettered")?,
                 facts: row.try_get("facts")?,
                 open_dead_letters: row.try_get("open_dead_letters")?,
+                retrying: row.try_get("retrying")?,
             })
         };
         totals(&row).map_err(failed)
@@ -100,6 +111,16 @@ impl Store {
 
 fn all<T>(rows: &[SqliteRow], record: fn(&SqliteRow) -> Result<T, sqlx::Error>) -> Result<Vec<T>, Error> {
     rows.iter().map(record).collect::<Result<_, _>>().map_err(failed)
+}
+
+fn attempt(row: &SqliteRow) -> Result<AttemptRecord, sqlx::Error> {
+    Ok(AttemptRecord {
+        consumer_group: row.try_get("consumer_group")?,
+        attempts: row.try_get("attempts")?,
+        suspect_count: row.try_get("suspect_count")?,
+        last_error: row.try_get("last_error")?,
+        next_attempt_at: optional_time_in(row, "next_attempt_at")?,
+    })
 }
 
 fn fact(row: &SqliteRow) -> Result<FactRecord, sqlx::Error> {

@@ -64,7 +64,7 @@ async fn recording_twice_is_once(fixture: &StoreFixture) {
     let batch = [said(1, vec![home("Berlin", 1)]), said(2, vec![likes("tea", 2)]), malformed(3, b"x")];
     assert_eq!(record(fixture, &batch).await, Recorded { new: 3, dead_lettered: 1, duplicates: 0 });
     let (then, conversation) = (totals(fixture).await, conversation_c(fixture).await);
-    assert_eq!(then, Totals { processed: 2, dead_lettered: 1, facts: 2, open_dead_letters: 1 });
+    assert_eq!(then, Totals { processed: 2, dead_lettered: 1, facts: 2, open_dead_letters: 1, retrying: 0 });
     assert_eq!(record(fixture, &batch).await, Recorded { new: 0, dead_lettered: 0, duplicates: 3 });
     assert_eq!((totals(fixture).await, conversation_c(fixture).await), (then, conversation));
     let more = [batch[1].clone(), said(4, vec![])];
@@ -332,7 +332,7 @@ async fn totals_count_what_there_is(fixture: &StoreFixture) {
         )
         .await;
     record(fixture, &[malformed(4, b"")]).await;
-    let expected = Totals { processed: 2, dead_lettered: 2, facts: 1, open_dead_letters: 1 };
+    let expected = Totals { processed: 2, dead_lettered: 2, facts: 1, open_dead_letters: 1, retrying: 0 };
     assert_eq!(totals(fixture).await, expected);
     let of_status =
         |status: &str| DeadLetterFilter { status: Some(status.into()), limit: 9, ..Default::default() };

@@ -176,7 +176,7 @@ fn tell(arguments: &Arguments, outcome: &Outcome) -> anyhow::Result<Verdict> {
         bail!("stopped: {reason}; {} untried and open again", counted(tally.put_back, "letter"));
     }
     if tally.failed > 0 {
-        bail!("{} failed and stay open; `factline dlq show ID` says why", counted(tally.failed, "letter"));
+        bail!("{} failed, open as before; `factline dlq show ID` says why", counted(tally.failed, "letter"));
     }
     Ok(Verdict::Done)
 }
