@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use super::stage::{Daemon, Stage, text};
+use super::stage::{Daemon, Stage, text, until};
 
 async fn run(stage: &Stage, arguments: &[&str]) -> Output {
     let mut command = stage.command(arguments);
@@ -36,6 +36,12 @@ async fn recorded_stage() -> (Stage, Daemon) {
 async fn all_is_well_until_somebody_breaks_it() {
     let (stage, daemon) = recorded_stage().await;
     assert_verdict(&stage, "lost=0 doubled=0 misordered=0 waiting=0", true).await;
+    // What a stream still carries is not lost.
+    until("the streams are trimmed", || async {
+        let status = stage.status().await;
+        status["lag"].as_array().unwrap().iter().all(|one| one["length"] == 0)
+    })
+    .await;
     assert!(daemon.stop().await.success());
 
     stage.execute("DELETE FROM factline.event_ledger WHERE event_id = (SELECT event_id FROM outbox_events WHERE id = 101)").await;
