@@ -145,6 +145,11 @@ impl Stage {
                           WHERE processed_at < previous";
         let found = (self.count(lost).await, self.count(doubled).await, self.count(misordered).await);
         assert_eq!(found, (0, 0, 0), "(lost, doubled, misordered)");
+        // What users ask says so too.
+        let mut command = self.command(&["verify"]);
+        let verified = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let told = text(&verified.stdout) + &text(&verified.stderr);
+        assert!(verified.status.success() && told.contains("lost=0 doubled=0 misordered=0"), "{told}");
     }
 
     /// What `factline status --json` says. It runs beside the test, which may be a daemon itself.

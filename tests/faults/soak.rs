@@ -23,7 +23,7 @@ const DAEMONS: u32 = 3;
 const WRITERS: u32 = 8;
 
 /// What happens unless something else is asked for. `flushall` may also be.
-const FAULTS: &str = "kill,term,stop,redis-stop,redis-kill,postgres-stop,postgres-kill,terminate";
+const FAULTS: &str = "kill,term,stop,redis-stop,redis-kill,postgres-stop,postgres-kill,terminate,flushall";
 
 /// Longer than a lease of [`BRISK`] lasts.
 const PAST_THE_LEASE: Duration = Duration::from_secs(1);
@@ -91,7 +91,7 @@ impl Soak {
                 sqlx::raw_sql(terminate).execute(&self.stage.pool).await.ok();
             }
             "flushall" => self.redis.flush_all(),
-            other => panic!("no such fault: {other:?}; there are {FAULTS} and flushall"),
+            other => panic!("no such fault: {other:?}; there are {FAULTS}"),
         }
     }
 }
