@@ -47,11 +47,13 @@ impl Leases for Store {
         let mut transaction = self.database.write().await?;
         take_free_and_renew_own(&mut transaction, &json(&[membership(club, holder)])?, holder, ttl).await?;
         sqlx::query(concat!(
-            "DELETE FROM leases WHERE substr(name, 1, length(?1)) = ?1 AND holder <> ?2 AND expires_at <= ",
-            now!()
+            "DELETE FROM leases WHERE substr(name, 1, length(?1)) = ?1 AND holder <> ?2 AND (expires_at <= ",
+            now!(),
+            " OR expires_at > strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', ?3))",
         ))
         .bind(membership(club, ""))
         .bind(holder)
+        .bind(after(ttl.min(LONGEST) + IMPLAUSIBLE))
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;

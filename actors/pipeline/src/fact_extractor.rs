@@ -207,7 +207,9 @@ async fn extract_batch(
         match lane {
             // A try that failed in another process may not be due yet.
             Some(lane) if bench.parking.holds(&lane) || !task.past.due_in.is_zero() => {
-                let due = Instant::now() + task.past.due_in;
+                // Longer than the longest pause it is only for a clock that was set back.
+                let due = Instant::now()
+                    + task.past.due_in.min(params.retry.max.mul_f64(1.0 + params.retry.jitter));
                 let fence = fence();
                 bench.parking.park(lane, Waiting { batch, fence, task }, due);
             }
