@@ -8,17 +8,13 @@ use factline_pipeline::{
     lease::Lease,
     outage,
     outbox::Backlog,
-    stream::{GroupLag, Partition},
+    stream::{EventStream, GroupLag, Partition},
 };
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{Verdict, print, print_json, table, table::counted};
-use crate::{
-    app::{Adapters, Opener},
-    config::Config,
-    records::Totals,
-};
+use crate::{app::Opener, config::Config, records::Totals};
 
 /// How long the daemon may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,10 +30,11 @@ pub(super) struct Arguments {
 struct Status {
     /// What is wrong, in words; empty: nothing.
     wrong: Vec<String>,
-    outbox: Backlog,
+    /// As is everything below: none where it could not be asked for.
+    outbox: Option<Backlog>,
     lag: Vec<GroupLag>,
     leases: Vec<Lease>,
-    totals: Totals,
+    totals: Option<Totals>,
     /// The tree of the daemon that `admin.bind` leads to.
     tree: Option<Value>,
 }
@@ -78,21 +75,27 @@ async fn tree_of_daemon(bind: &str) -> Option<Value> {
 }
 
 impl Status {
-    /// Looks at the servers. What cannot be asked keeps what it was, and the error says why.
+    /// Looks at the servers, the databases first: they tell more than half of it while the streams are away.
     async fn look(&mut self, config: &Config) -> anyhow::Result<()> {
-        let Adapters { databases, stream } = Opener::impatient(config).adapters().await?;
-        let topics = stream.topics().await?;
-        self.outbox = databases.outbox.backlog().await?;
-        self.lag = stream.lag(&topics).await?;
+        let mut opener = Opener::impatient(config);
+        let databases = opener.databases().await?;
+        let outbox = databases.outbox.backlog().await?;
+        self.outbox = Some(outbox);
         self.leases = databases.leases.list().await?;
-        self.totals = databases.records.totals().await?;
+        self.totals = Some(databases.records.totals().await?);
         let relay = format!("relay:{}", config.source.name);
-        if self.outbox.pending > 0 && !self.is_held(&relay) {
+        if outbox.pending > 0 && !self.is_held(&relay) {
             self.wrong.push(format!(
                 "{} pending in the outbox and no relay is active",
-                counted(self.outbox.pending, "row")
+                counted(outbox.pending, "row")
             ));
         }
+        self.look_at_streams(config, &*opener.stream().await?).await
+    }
+
+    async fn look_at_streams(&mut self, config: &Config, stream: &dyn EventStream) -> anyhow::Result<()> {
+        let topics = stream.topics().await?;
+        self.lag = stream.lag(&topics).await?;
         for topic in topics.iter().filter(|topic| !self.lag.iter().any(|lag| *lag.partition.topic == **topic))
         {
             self.wrong.push(format!("topic {topic:?} is read by no group; name it in the topics of one"));
@@ -148,26 +151,25 @@ fn unwell(node: &Value, wrong: &mut Vec<String>) {
 }
 
 fn show(status: &Status) -> anyhow::Result<()> {
-    let Status { outbox, totals, .. } = status;
-    let oldest = outbox.oldest_pending.map(|time| format!(", the oldest since {}", table::time(time)));
-    print(format!(
-        "outbox   {} pending, {} failed{}",
-        outbox.pending,
-        outbox.failed,
-        oldest.unwrap_or_default()
-    ))?;
-    print(format!(
-        "ledger   {} processed, {} dead-lettered ({} of them open); {}",
-        totals.processed,
-        totals.dead_lettered,
-        totals.open_dead_letters,
-        counted(totals.facts, "fact")
-    ))?;
-    if totals.retrying > 0 {
+    if let Some(outbox) = &status.outbox {
+        let oldest = outbox.oldest_pending.map(|time| format!(", the oldest since {}", table::time(time)));
+        let (pending, failed, oldest) = (outbox.pending, outbox.failed, oldest.unwrap_or_default());
+        print(format!("outbox   {pending} pending, {failed} failed{oldest}"))?;
+    }
+    if let Some(totals) = &status.totals {
         print(format!(
-            "retrying {}, each with its key waiting behind it",
-            counted(totals.retrying, "event")
+            "ledger   {} processed, {} dead-lettered ({} of them open); {}",
+            totals.processed,
+            totals.dead_lettered,
+            totals.open_dead_letters,
+            counted(totals.facts, "fact")
         ))?;
+        if totals.retrying > 0 {
+            print(format!(
+                "retrying {}, each with its key waiting behind it",
+                counted(totals.retrying, "event")
+            ))?;
+        }
     }
     if !status.lag.is_empty() {
         let mut lag = table::new(&["group", "partition", "entries", "lag", "pending"]);

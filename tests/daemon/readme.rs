@@ -110,3 +110,29 @@ fn every_command_of_the_readme_exists_and_every_command_is_in_it() {
         );
     }
 }
+
+#[test]
+fn every_command_of_the_runbooks_exists_with_its_options() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/runbooks");
+    let mut commands = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let text_of_file = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for line in text_of_file.lines().filter(|line| line.starts_with("factline ")) {
+            let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+            let is_command = |word: &&&str| word.chars().all(|c| c.is_ascii_lowercase());
+            let mut asked: Vec<&str> = words.iter().take_while(is_command).copied().collect();
+            asked.push("--help");
+            let help = bare_command(&asked).output().unwrap();
+            assert!(help.status.success(), "{line}: {}", text(&help.stderr));
+            let help = text(&help.stdout);
+            for option in words.iter().filter(|word| word.starts_with("--")) {
+                assert!(
+                    help.contains(&format!("{option} ")) || help.contains(&format!("{option}\n")),
+                    "{line}: {option}"
+                );
+            }
+            commands += 1;
+        }
+    }
+    assert!(commands > 20);
+}
