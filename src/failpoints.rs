@@ -1,6 +1,6 @@
 //! Points at which a test has the process die, or a server refuse: before and after each step of an event.
 //!
-//! They are there only with the feature `failpoints`, which no release has; without it [`pass`] is nothing at all. With
+//! They are there only with the feature `failpoints`, which no release has; without it `pass` is nothing at all. With
 //! it, `FAILPOINTS` in the environment says what happens where: `after_append=2*off->return` kills the process at the
 //! third batch that was appended, before anybody knows that it was, as `kill -9` would; and
 //! `before_commit=5*return(disk full)` has the store refuse five times.

@@ -78,6 +78,12 @@ pub struct Misbehave {
     failed: Mutex<HashSet<Uuid>>,
 }
 
+impl Misbehave {
+    fn is_first_time(&self, event_id: Uuid) -> bool {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(event_id)
+    }
+}
+
 #[async_trait]
 impl Extractor for Misbehave {
     fn name(&self) -> &'static str {
@@ -86,7 +92,6 @@ impl Extractor for Misbehave {
 
     #[expect(clippy::panic, reason = "that is what it is for")]
     async fn extract(&self, event: &Event, message: &Message) -> Result<Extraction, Error> {
-        let retryable = || Err(Error::Retryable("misbehaved as told".into()));
         match Misdeed::of(&message.content) {
             None => {}
             Some(Misdeed::Panic) => panic!("misbehaved as told"),
@@ -96,12 +101,10 @@ impl Extractor for Misbehave {
             },
             Some(Misdeed::Abort) => std::process::abort(),
             Some(Misdeed::Exhaust) => exhaust_memory(),
-            Some(Misdeed::ErrorOnce) => {
-                if self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(event.id) {
-                    return retryable();
-                }
+            Some(Misdeed::ErrorOnce) if !self.is_first_time(event.id) => {}
+            Some(Misdeed::ErrorOnce | Misdeed::ErrorAlways) => {
+                return Err(Error::Retryable("misbehaved as told".into()));
             }
-            Some(Misdeed::ErrorAlways) => return retryable(),
             Some(Misdeed::Fail) => return Err(Error::Permanent("misbehaved as told".into())),
             Some(Misdeed::Slow) => tokio::time::sleep(SLOW).await,
         }
@@ -110,13 +113,12 @@ impl Extractor for Misbehave {
 }
 
 /// An allocation that fails aborts the process. Without a limit it would be the machine's end instead.
-#[expect(clippy::panic, reason = "an operator's mistake, and this event's failure alone")]
 fn exhaust_memory() {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let limit = limits.lines().find(|line| line.starts_with("Max address space"));
-    if limit.is_none_or(|limit| limit.contains("unlimited")) {
-        panic!("this process has no limit to its address space; start it under `ulimit -v`");
-    }
+    // An operator's mistake costs this event alone.
+    let is_limited = limit.is_some_and(|limit| !limit.contains("unlimited"));
+    assert!(is_limited, "this process has no limit to its address space; start it under `ulimit -v`");
     let mut taken = Vec::new();
     loop {
         taken.push(vec![1_u8; GULP]);

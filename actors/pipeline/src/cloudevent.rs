@@ -279,7 +279,7 @@ mod tests {
             "tracestate",
             "data",
         ];
-        prop_oneof![9 => select(known.to_vec()).prop_map(|name| name.into()), 1 => any::<Vec<u8>>()]
+        prop_oneof![9 => select(known.to_vec()).prop_map(Into::into), 1 => any::<Vec<u8>>()]
     }
 
     proptest! {

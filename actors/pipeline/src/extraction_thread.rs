@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashSet,
-    future::Future,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -223,22 +222,20 @@ fn start(tools: Tools) -> std::io::Result<mpsc::Sender<Batch>> {
     Ok(sender)
 }
 
-fn extract_all(tools: &Tools, batch: &Batch) -> impl Future<Output = ()> {
-    async move {
-        let mut held_up: HashSet<&str> = HashSet::new();
-        for entry in batch.entries.iter() {
-            let fate = match &entry.event {
-                Err(_) => Fate::Unreadable,
-                Ok(event) if held_up.contains(event.key.as_str()) => Fate::Behind,
-                Ok(event) => fate_of(tools, event).await,
-            };
-            if let (Fate::Failed(Failure { retryable: true, .. }), Ok(event)) = (&fate, &entry.event) {
-                held_up.insert(&event.key);
-            }
-            let mut progress = lock(&batch.progress);
-            progress.fates.push(fate);
-            progress.since = Instant::now();
+async fn extract_all(tools: &Tools, batch: &Batch) {
+    let mut held_up: HashSet<&str> = HashSet::new();
+    for entry in batch.entries.iter() {
+        let fate = match &entry.event {
+            Err(_) => Fate::Unreadable,
+            Ok(event) if held_up.contains(event.key.as_str()) => Fate::Behind,
+            Ok(event) => fate_of(tools, event).await,
+        };
+        if let (Fate::Failed(Failure { retryable: true, .. }), Ok(event)) = (&fate, &entry.event) {
+            held_up.insert(&event.key);
         }
+        let mut progress = lock(&batch.progress);
+        progress.fates.push(fate);
+        progress.since = Instant::now();
     }
 }
 

@@ -9,33 +9,28 @@
 //! keys go on. A suspect, which may have brought a process down, is counted durably before it is tried. Batches leave
 //! in the order in which they came. A crash loses what is in hand and parked, all of which is pending in the stream.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture,
 };
-use factline_supervision::{BackoffPolicy, Delays, Lifeline, Ref};
+use factline_supervision::{BackoffPolicy, Lifeline, Ref};
 use tokio::time::Instant;
-
-use uuid::Uuid;
 
 use crate::{
     assignment::lease_name,
-    attempts::{FailedTry, Past, Task},
+    attempts::Task,
     batch::{BatchId, Chain, Member},
-    dead_letter::{Cause, DeadLetter, ErrorKind, Stage},
-    extraction::Failure,
-    extraction_thread::{ExtractionThread, Fate, Tools},
+    extraction_thread::{ExtractionThread, Tools},
     lease::Fence,
-    ledger::{Ledger, Outcome, Recording},
+    ledger::Ledger,
     ledger_writer::{LedgerWriter, RecordBatch},
-    outage::{self, Error, Patience},
     parking::{Lane, Parking, Waiting},
-    stream::{Delivered, Partition},
+    stream::Partition,
 };
 
 /// Parked events of one key that are tried at once, at most.
-const LINE_BATCH: usize = 500;
+const DUE_BATCH: usize = 500;
 
 /// What an extractor works with.
 #[derive(Clone)]
@@ -117,16 +112,16 @@ impl FactExtractor {
         bench.parking.retain(|batch| chain.is_current(batch));
         self.forget.drain(..).for_each(|partition| bench.parking.forget(&partition));
         self.queue.retain(|batch| chain.is_current(batch.batch));
-        let line = if self.life.is_stopping() { None } else { bench.parking.take_due(Instant::now()) };
-        let batch = if line.is_none() { self.queue.pop_front() } else { None };
-        if line.is_none() && batch.is_none() {
+        let due = if self.life.is_stopping() { None } else { bench.parking.take_due(Instant::now()) };
+        let batch = if due.is_none() { self.queue.pop_front() } else { None };
+        if due.is_none() && batch.is_none() {
             self.rest(bench, ctx);
             return;
         }
         let (params, life) = (self.params.clone(), self.life.clone());
         let work = async move {
-            let worked = match (line, batch) {
-                (Some(line), _) => try_line(&params, &life, &mut bench, line).await,
+            let worked = match (due, batch) {
+                (Some(due), _) => try_due(&params, &life, &mut bench, due).await,
                 (None, Some(batch)) => extract_batch(&params, &life, &mut bench, batch).await,
                 (None, None) => Ok(()),
             };
@@ -222,15 +217,15 @@ async fn extract_batch(
 }
 
 /// Tries what has been waiting for its turn, and what waited behind it.
-async fn try_line(
+async fn try_due(
     params: &Params,
     life: &Lifeline,
     bench: &mut Bench,
-    mut line: VecDeque<Waiting>,
+    mut due: VecDeque<Waiting>,
 ) -> Result<(), String> {
-    let later = line.split_off(line.len().min(LINE_BATCH));
-    let fence = line.front().and_then(|first| first.fence.clone());
-    let recordings = try_all(params, life, bench, line.into(), |_| fence.clone()).await?;
+    let later = due.split_off(due.len().min(DUE_BATCH));
+    let fence = due.front().and_then(|first| first.fence.clone());
+    let recordings = try_all(params, life, bench, due.into(), |_| fence.clone()).await?;
     for waiting in later {
         if let Some(lane) = Lane::of(&waiting.task.entry) {
             bench.parking.park(lane, waiting, Instant::now());
@@ -256,178 +251,14 @@ async fn deliver(params: &Params, batch: RecordBatch) -> Result<(), String> {
     params.writer.deliver(batch).await.map_err(|error| format!("the ledger writer is gone: {error}"))
 }
 
-/// Tries each of them once. Gives what is to be recorded, in order; what failed for now is parked, with what comes
-/// after it of its key.
-async fn try_all(
-    params: &Params,
-    life: &Lifeline,
-    bench: &mut Bench,
-    all: Vec<Waiting>,
-    fence: impl Fn(&Delivered) -> Option<Fence>,
-) -> Result<Vec<(BatchId, Recording)>, String> {
-    let limit = params.max_attempts.max(2); // whoever was only there when a process died gets a second chance
-    let is_condemned = |task: &Task| task.is_suspect && task.deaths() >= limit;
-    count_suspects(params, life, all.iter().map(|one| &one.task).filter(|task| !is_condemned(task))).await?;
-    let mut plan = Vec::with_capacity(all.len());
-    let mut entries = Vec::with_capacity(all.len());
-    for Waiting { batch, mut task, .. } in all {
-        if is_condemned(&task) {
-            plan.push((batch, Planned::SetAside(task)));
-        } else {
-            task.past.suspected = task.deaths();
-            plan.push((batch, Planned::Try(task.past)));
-            entries.push(task.entry);
-        }
-    }
-    let mut tried = bench.thread.extract(&params.tools, entries, || life.progress()).await.into_iter();
-    let mut recordings = Vec::with_capacity(plan.len());
-    for (batch, planned) in plan {
-        let settled = match planned {
-            Planned::SetAside(task)
-                if Lane::of(&task.entry).is_some_and(|lane| bench.parking.holds(&lane)) =>
-            {
-                Settled::Park(Box::new(task), Duration::ZERO)
-            }
-            Planned::SetAside(task) => {
-                let cause = crash_of(&task);
-                Settled::Record(Box::new(set_aside(task, cause)))
-            }
-            Planned::Try(past) => {
-                let Some((entry, fate)) = tried.next() else { break };
-                // It was counted, and this process is alive.
-                settle(params, life, Task { entry, past, is_suspect: false }, fate).await?
-            }
-        };
-        match settled {
-            Settled::Record(recording) => recordings.push((batch, *recording)),
-            Settled::Park(task, pause) => {
-                if let Some(lane) = Lane::of(&task.entry) {
-                    let fence = fence(&task.entry);
-                    bench.parking.park(lane, Waiting { batch, fence, task: *task }, Instant::now() + pause);
-                }
-            }
-        }
-    }
-    Ok(recordings)
-}
-
-enum Planned {
-    SetAside(Task),
-    Try(Past),
-}
-
-enum Settled {
-    Record(Box<Recording>),
-    /// Waits so long, if it is the first of its key to do so.
-    Park(Box<Task>, Duration),
-}
-
-/// What follows from a try. One that failed for now is counted before anything else happens.
-async fn settle(params: &Params, life: &Lifeline, mut task: Task, fate: Fate) -> Result<Settled, String> {
-    let attempts = task.past.attempts + 1;
-    let failure = match fate {
-        Fate::Said(said) => return Ok(Settled::Record(Box::new(processed(task, Outcome::Processed(said))))),
-        Fate::Behind => return Ok(Settled::Park(Box::new(task), Duration::ZERO)),
-        Fate::Unreadable => {
-            let error = task.entry.event.as_ref().err().map(|malformed| outage::chain(&malformed.reason));
-            let (stage, kind) = (Stage::Consume, ErrorKind::Malformed);
-            let cause = Cause { stage, kind, error: error.unwrap_or_default(), attempts: 1 };
-            return Ok(Settled::Record(Box::new(set_aside(task, cause))));
-        }
-        Fate::Failed(failure) => failure,
-    };
-    let Ok(event) = &task.entry.event else {
-        return Ok(Settled::Record(Box::new(set_aside(task, failure.into_cause(attempts)))));
-    };
-    if !failure.retryable || attempts >= params.max_attempts {
-        return Ok(Settled::Record(Box::new(set_aside(task, failure.into_cause(attempts)))));
-    }
-    let retry_in = nth_delay(&params.retry, attempts);
-    count_failure(params, life, event.id, &failure, retry_in).await?;
-    tracing::warn!(
-        event_id = %event.id, key = event.key, attempts, error = failure.error,
-        "extraction failed for now; its key waits for {retry_in:.1?}"
-    );
-    task.past.attempts = attempts;
-    task.past.due_in = Duration::ZERO;
-    Ok(Settled::Park(Box::new(task), retry_in))
-}
-
-async fn count_failure(
-    params: &Params,
-    life: &Lifeline,
-    event_id: Uuid,
-    failure: &Failure,
-    retry_in: Duration,
-) -> Result<(), String> {
-    let failed = FailedTry { event_id, error: &failure.error, retry_in };
-    let count = || params.ledger.count_failure(&params.group, failed);
-    outage::ride_out(Patience::within(life, &params.chain), &params.outage, count).await.map_err(told)
-}
-
-/// Durable before any of them is tried: whoever finds them after the next death knows.
-async fn count_suspects(
-    params: &Params,
-    life: &Lifeline,
-    tasks: impl Iterator<Item = &Task>,
-) -> Result<(), String> {
-    let suspects = tasks.filter(|task| task.is_suspect).filter_map(|task| task.entry.event.as_ref().ok());
-    let suspects: Vec<Uuid> = suspects.map(|event| event.id).collect();
-    if suspects.is_empty() {
-        return Ok(());
-    }
-    let count = || params.ledger.count_suspects(&params.group, &suspects);
-    outage::ride_out(Patience::within(life, &params.chain), &params.outage, count).await.map_err(told)
-}
-
-fn told(error: Error) -> String {
-    outage::chain(&error)
-}
-
-/// The pause after the n-th attempt, counted from 1.
-fn nth_delay(policy: &BackoffPolicy, attempts: u32) -> Duration {
-    let mut delays = Delays::new(policy);
-    let mut delay = delays.next_delay();
-    for _ in 1..attempts {
-        delay = delays.next_delay();
-    }
-    delay
-}
-
 fn fence_of(params: &Params, fences: &[Fence], partition: &Partition) -> Option<Fence> {
     let name = lease_name(&params.group, partition);
     fences.iter().find(|fence| fence.name == name).cloned()
 }
 
-fn crash_of(task: &Task) -> Cause {
-    let deaths = task.deaths();
-    Cause {
-        stage: Stage::Extract,
-        kind: ErrorKind::Crashed,
-        error: format!(
-            "the process died {deaths} times with this event in its hands, the last times with nothing else"
-        ),
-        attempts: deaths,
-    }
-}
+mod tries;
 
-fn processed(task: Task, outcome: Outcome) -> Recording {
-    let event_id = task.entry.event.as_ref().map_or_else(|_| Uuid::nil(), |event| event.id);
-    let (attempts, leaves_traces) = (task.past.attempts + 1, task.leaves_traces());
-    Recording { event_id, entry: task.entry, outcome, attempts, leaves_traces }
-}
-
-fn set_aside(task: Task, cause: Cause) -> Recording {
-    tracing::warn!(
-        partition = %task.entry.partition, position = %task.entry.position,
-        kind = cause.kind.as_str(), error = cause.error, "event set aside"
-    );
-    let (attempts, leaves_traces) = (cause.attempts, task.leaves_traces());
-    let letter = DeadLetter::of_entry(&task.entry, cause);
-    let event_id = letter.ledger_id;
-    let outcome = Outcome::DeadLettered(Box::new(letter));
-    Recording { event_id, entry: task.entry, outcome, attempts, leaves_traces }
-}
+use tries::try_all;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Events that wait for their next try, and those of the same key that wait behind them. No I/O, no actor.
 //!
 //! Order holds because a key is either here or on its way: whatever comes of a key that is here goes to the end of
-//! its line, and the line is taken up again from its beginning when its time has come.
+//! its queue, and the queue is taken up again from its beginning when its time has come.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -39,7 +39,7 @@ impl Lane {
 }
 
 #[derive(Debug)]
-struct Line {
+struct Queue {
     due: Instant,
     waiting: VecDeque<Waiting>,
 }
@@ -47,44 +47,44 @@ struct Line {
 /// All that waits in one extractor.
 #[derive(Debug, Default)]
 pub(crate) struct Parking {
-    lines: HashMap<Lane, Line>,
+    queues: HashMap<Lane, Queue>,
 }
 
 impl Parking {
     /// Whether something of this lane waits.
     pub(crate) fn holds(&self, lane: &Lane) -> bool {
-        self.lines.contains_key(lane)
+        self.queues.contains_key(lane)
     }
 
-    /// Puts it at the end of its line; `due` counts if it is the first there.
+    /// Puts it at the end of its queue; `due` counts if it is the first there.
     pub(crate) fn park(&mut self, lane: Lane, waiting: Waiting, due: Instant) {
-        let line = self.lines.entry(lane).or_insert_with(|| Line { due, waiting: VecDeque::new() });
-        line.waiting.push_back(waiting);
+        let queue = self.queues.entry(lane).or_insert_with(|| Queue { due, waiting: VecDeque::new() });
+        queue.waiting.push_back(waiting);
     }
 
-    /// When the next line is due.
+    /// When the next queue is due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.lines.values().map(|line| line.due).min()
+        self.queues.values().map(|queue| queue.due).min()
     }
 
-    /// The line that has been due for the longest time. It is not here any more: what is left of it is to be parked
+    /// The queue that has been due for the longest time. It is not here any more: what is left of it is to be parked
     /// again before anything else of its lane comes.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<VecDeque<Waiting>> {
-        let due = self.lines.iter().filter(|(_, line)| line.due <= now);
-        let lane = due.min_by_key(|(_, line)| line.due)?.0.clone();
-        self.lines.remove(&lane).map(|line| line.waiting)
+        let due = self.queues.iter().filter(|(_, queue)| queue.due <= now);
+        let lane = due.min_by_key(|(_, queue)| queue.due)?.0.clone();
+        self.queues.remove(&lane).map(|queue| queue.waiting)
     }
 
     /// Forgets what waits in a partition: it is pending in the stream, for whoever reads it next.
     pub(crate) fn forget(&mut self, partition: &Partition) {
-        self.lines.retain(|lane, _| lane.partition != *partition);
+        self.queues.retain(|lane, _| lane.partition != *partition);
     }
 
     /// Keeps only what is still of use.
     pub(crate) fn retain(&mut self, is_current: impl Fn(BatchId) -> bool) {
-        self.lines.retain(|_, line| {
-            line.waiting.retain(|waiting| is_current(waiting.batch));
-            !line.waiting.is_empty()
+        self.queues.retain(|_, queue| {
+            queue.waiting.retain(|waiting| is_current(waiting.batch));
+            !queue.waiting.is_empty()
         });
     }
 }
@@ -108,8 +108,8 @@ mod tests {
         (Lane::of(&entry).unwrap(), Waiting { batch, fence: None, task: Task::fresh(entry) })
     }
 
-    fn positions(line: &VecDeque<Waiting>) -> Vec<u64> {
-        line.iter().map(|waiting| waiting.task.entry.position.major).collect()
+    fn positions(queue: &VecDeque<Waiting>) -> Vec<u64> {
+        queue.iter().map(|waiting| waiting.task.entry.position.major).collect()
     }
 
     #[tokio::test]

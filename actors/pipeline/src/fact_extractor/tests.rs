@@ -6,21 +6,27 @@ use std::{
         Mutex,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use factline_supervision::{ChildSpec, SupervisorSpec, mailbox};
+use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::*;
 use crate::{
-    attempts::{History, Past},
+    attempts::{FailedTry, History, Past},
     chat,
+    dead_letter::{Cause, DeadLetter, ErrorKind},
     event::Event,
+    extraction_thread::StuckThreads,
     extractor::{self, Extractor},
     fact::{Extraction, Title},
-    ledger::{Horizons, Recorded},
-    stream::Position,
+    ledger::{Horizons, Outcome, Recorded, Recording},
+    outage::{self, Error},
+    stream::{Delivered, Position},
 };
 
 /// Does what the message says.
@@ -107,7 +113,7 @@ struct Fixture {
 impl Fixture {
     fn new(deadline: Duration) -> Self {
         let (extractor, counts) = (Arc::new(Obedient::default()), Arc::new(Counts::default()));
-        let tools = Tools { extractors: vec![extractor.clone()], deadline, stuck: Default::default() };
+        let tools = Tools { extractors: vec![extractor.clone()], deadline, stuck: StuckThreads::default() };
         let params = Params {
             group: "facts".into(),
             tools,
