@@ -1,0 +1,273 @@
+//! Opens what the configuration names: the adapters.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use chrono::{TimeDelta, Utc};
+use factline_pipeline::{
+    lease::Leases,
+    ledger::Ledger,
+    outage::{self, Error as Outage},
+    outbox::{Outbox, Settled},
+    stream::EventStream,
+};
+use tokio::time::Instant;
+
+use crate::{
+    config::{Config, Service, service_of},
+    dead_letters::DeadLetters,
+    evidence::Evidence,
+    postgres,
+    records::Records,
+    redis, sqlite,
+};
+
+/// How often an unreachable server is tried at the start.
+const CONNECT_EVERY: Duration = Duration::from_millis(250);
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A server did not answer in time, or is not set up.
+    #[error("{key}: gave up after {}; {fix}", humantime::format_duration(*after))]
+    Unreachable {
+        /// The configuration key that names the server.
+        key: &'static str,
+        /// How long it was tried.
+        after: Duration,
+        /// What to do.
+        fix: &'static str,
+        /// What it said last.
+        #[source]
+        source: Outage,
+    },
+    /// A value that no server could be asked with.
+    #[error("{key} is unusable")]
+    Unusable {
+        /// The configuration key.
+        key: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Producer and consumer would not meet.
+    #[error(
+        "stream.partitions is {wanted}, but these streams have {recorded}: set stream.partitions to {recorded}, or \
+         choose another stream.prefix"
+    )]
+    Partitions {
+        /// What the configuration says.
+        wanted: u16,
+        /// What whoever came first has recorded.
+        recorded: u16,
+    },
+}
+
+/// The application's outbox and Factline's store: all that the commands need.
+#[derive(Clone)]
+pub struct Databases {
+    /// The application's outbox.
+    pub outbox: Arc<dyn Outbox>,
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// The leases.
+    pub leases: Arc<dyn Leases>,
+    /// What there is to read.
+    pub records: Arc<dyn Records>,
+    /// What people do with dead letters.
+    pub dead_letters: Arc<dyn DeadLetters>,
+    /// What there is to verify.
+    pub evidence: Arc<dyn Evidence>,
+}
+
+impl Databases {
+    /// The store has all ports but the outbox's.
+    fn of<S>(outbox: Arc<dyn Outbox>, store: Arc<S>) -> Self
+    where
+        S: Ledger + Leases + Records + DeadLetters + Evidence + 'static,
+    {
+        Self {
+            outbox,
+            ledger: store.clone(),
+            leases: store.clone(),
+            records: store.clone(),
+            dead_letters: store.clone(),
+            evidence: store,
+        }
+    }
+}
+
+/// Everything that the pipeline works with.
+#[derive(Clone)]
+pub struct Adapters {
+    /// The databases.
+    pub databases: Databases,
+    /// The streams.
+    pub stream: Arc<dyn EventStream>,
+}
+
+/// Opens what the configuration names, waiting for servers that are not up yet.
+pub struct Opener<'a> {
+    config: &'a Config,
+    patience: Duration,
+    /// One handle for each file, for it serialises the writers.
+    files: HashMap<String, sqlite::Database>,
+}
+
+impl<'a> Opener<'a> {
+    /// Waits as long as `startup_timeout` says.
+    #[must_use]
+    pub fn new(config: &'a Config) -> Self {
+        Self { config, patience: config.startup_timeout, files: HashMap::new() }
+    }
+
+    /// Waits only for what is on its way, as a command at a prompt should.
+    #[must_use]
+    pub fn impatient(config: &'a Config) -> Self {
+        Self { patience: Duration::from_secs(3).min(config.startup_timeout), ..Self::new(config) }
+    }
+
+    /// Opens everything.
+    pub async fn adapters(&mut self) -> Result<Adapters, Error> {
+        let databases = self.databases().await?;
+        let stream = self.stream().await?;
+        Ok(Adapters { databases, stream })
+    }
+
+    /// Opens the outbox and the store.
+    pub async fn databases(&mut self) -> Result<Databases, Error> {
+        let outbox = self.outbox().await?;
+        let store = &self.config.store;
+        if service_of(&store.url) == Some(Service::Postgres) {
+            let pool = postgres::pool(&store.url, store.pool)
+                .map_err(|error| Error::Unusable { key: "store.url", source: error.into() })?;
+            let fix = "check that PostgreSQL runs, that store.url (DATABASE_URL) is right, and that `factline migrate \
+                       up` was run";
+            self.reached("store.url", fix, || postgres::store::ready(&pool)).await?;
+            let store = Arc::new(postgres::store::Store::new(pool));
+            return Ok(Databases::of(outbox, store));
+        }
+        let database = self.file("store.url", &store.url).await?;
+        let store = Arc::new(sqlite::Store::new(database));
+        Ok(Databases::of(outbox, store))
+    }
+
+    async fn outbox(&mut self) -> Result<Arc<dyn Outbox>, Error> {
+        let source = &self.config.source;
+        if service_of(&source.url) == Some(Service::Postgres) {
+            let pool = postgres::pool(&source.url, source.pool)
+                .map_err(|error| Error::Unusable { key: "source.url", source: error.into() })?;
+            let table = source.outbox_table();
+            let fix = "check that PostgreSQL runs, that source.url (SOURCE_DATABASE_URL or DATABASE_URL) is right, \
+                       and that the outbox table is as [source] says";
+            let open = || postgres::outbox::Outbox::open(pool.clone(), &table);
+            return Ok(Arc::new(self.reached("source.url", fix, open).await?));
+        }
+        let database = self.file("source.url", &source.url).await?;
+        Ok(Arc::new(sqlite::Outbox::new(database, &source.table, &source.name)))
+    }
+
+    /// Opens the streams; fails if they have another number of partitions than we think.
+    pub async fn stream(&mut self) -> Result<Arc<dyn EventStream>, Error> {
+        let stream = &self.config.stream;
+        let (wanted, recorded, opened): (u16, u16, Arc<dyn EventStream>) =
+            if service_of(&stream.url) == Some(Service::Redis) {
+                let settings = redis::Settings {
+                    prefix: stream.prefix.clone(),
+                    partitions: stream.partitions,
+                    max_length: stream.max_length,
+                };
+                let opened = redis::Stream::new(&stream.url, settings)
+                    .map_err(|error| Error::Unusable { key: "stream.url", source: error.into() })?;
+                let fix = "check that Redis runs and that stream.url (REDIS_URL) is right";
+                let recorded = self.reached("stream.url", fix, || opened.recorded_partitions()).await?;
+                (stream.partitions, recorded, Arc::new(opened))
+            } else {
+                let database = self.file("stream.url", &stream.url).await?;
+                let opened = sqlite::Stream::new(database, stream.partitions, stream.max_length);
+                let fix = "check that the file may be written";
+                let recorded = self.reached("stream.url", fix, || opened.recorded_partitions()).await?;
+                (stream.partitions, recorded, Arc::new(opened))
+            };
+        if wanted != recorded {
+            return Err(Error::Partitions { wanted, recorded });
+        }
+        Ok(opened)
+    }
+
+    /// Writes down when the groups began, once.
+    pub async fn begin_groups(&self, databases: &Databases) -> Result<(), Error> {
+        let fix = "check that the databases are up, and that `factline migrate up` was run";
+        self.reached("store.url", fix, || begin_groups(self.config, databases)).await
+    }
+
+    /// Opens an embedded database and brings its tables up to date: nobody should have to migrate a file of ours.
+    async fn file(&mut self, key: &'static str, url: &str) -> Result<sqlite::Database, Error> {
+        if let Some(database) = self.files.get(url) {
+            return Ok(database.clone());
+        }
+        let unusable = |source: Box<dyn std::error::Error + Send + Sync>| Error::Unusable { key, source };
+        let database = sqlite::Database::open(url).await.map_err(|error| unusable(error.into()))?;
+        database.migrate_up().await.map_err(|error| unusable(error.into()))?;
+        self.files.insert(url.to_owned(), database.clone());
+        Ok(database)
+    }
+
+    /// Tries until it works, or patience ends.
+    async fn reached<T, F>(
+        &self,
+        key: &'static str,
+        fix: &'static str,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Outage>>,
+    {
+        let until = Instant::now() + self.patience;
+        let mut said = false;
+        loop {
+            match attempt().await {
+                Ok(reached) => return Ok(reached),
+                // Waiting does not change a table.
+                Err(error @ Outage::Misconfigured { .. }) => {
+                    return Err(Error::Unusable { key, source: Box::new(error) });
+                }
+                Err(source) if Instant::now() + CONNECT_EVERY >= until => {
+                    return Err(Error::Unreachable { key, after: self.patience, fix, source });
+                }
+                Err(error) if !said => {
+                    tracing::warn!(key, error = %outage::chain(&error), "not reachable yet, trying again");
+                    said = true;
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(CONNECT_EVERY).await;
+        }
+    }
+}
+
+/// Writes down when groups began that begin now.
+///
+/// What was processed before may have been so by another program, and is nothing that they miss; if its clock or its
+/// time zone is another one, its newest rows tell.
+async fn begin_groups(config: &Config, databases: &Databases) -> Result<(), Outage> {
+    let known = databases.ledger.horizons().await?.groups;
+    let new: Vec<&str> = config
+        .groups
+        .iter()
+        .map(|group| group.name.as_str())
+        .filter(|name| !known.contains_key(*name))
+        .collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let newest = databases.outbox.settled_before(Settled::Processed, None, 1_000).await?;
+    let latest =
+        newest.iter().filter_map(|row| row.processed_at).filter(|time| *time < Utc::now() + A_DAY).max();
+    for group in new {
+        databases.ledger.begin_group(group, latest).await?;
+    }
+    Ok(())
+}
+
+/// A time further ahead than any time zone is nobody's.
+const A_DAY: TimeDelta = TimeDelta::days(1);
