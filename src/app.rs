@@ -211,6 +211,7 @@ fn janitor(
     let Adapters { databases, stream } = adapters;
     let relays = parts != Parts::Consumers;
     let params = janitor::Params {
+        attempts: databases.ledger.clone(),
         stream: stream.clone(),
         outbox: config.outbox_retention().filter(|_| relays).map(|time| (databases.outbox.clone(), time)),
         ledger: config.janitor.ledger_retention().map(|time| (databases.ledger.clone(), time)),

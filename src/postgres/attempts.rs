@@ -45,18 +45,20 @@ pub(super) async fn select_past(
 pub(super) async fn count_failure(
     connection: &mut PgConnection,
     group: &str,
-    FailedTry { event_id, error, retry_in }: FailedTry<'_>,
+    FailedTry { event_id, attempt, error, retry_in }: FailedTry<'_>,
 ) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO factline.event_attempts AS a (consumer_group, event_id, attempts, last_error, next_attempt_at) \
-         VALUES ($1, $2::uuid::text, 1, $3, clock_timestamp() + make_interval(secs => $4)) \
-         ON CONFLICT (consumer_group, event_id) DO UPDATE SET attempts = a.attempts + 1, \
+         VALUES ($1, $2::uuid::text, $5, $3, clock_timestamp() + make_interval(secs => $4)) \
+         ON CONFLICT (consumer_group, event_id) DO UPDATE \
+         SET attempts = greatest(a.attempts, excluded.attempts), \
          last_error = excluded.last_error, next_attempt_at = excluded.next_attempt_at",
     )
     .bind(group)
     .bind(event_id)
     .bind(without_nul(error))
     .bind(retry_in.as_secs_f64())
+    .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
     .execute(connection)
     .await
     .map_err(failed)?;
@@ -66,15 +68,19 @@ pub(super) async fn count_failure(
 pub(super) async fn count_suspects(
     connection: &mut PgConnection,
     group: &str,
-    event_ids: &[Uuid],
+    deaths: &[(Uuid, u32)],
 ) -> Result<(), Error> {
+    let (events, deaths): (Vec<Uuid>, Vec<i32>) =
+        deaths.iter().map(|(event, deaths)| (*event, i32::try_from(*deaths).unwrap_or(i32::MAX))).unzip();
     sqlx::query(
         "INSERT INTO factline.event_attempts AS a (consumer_group, event_id, suspect_count) \
-         SELECT DISTINCT $1, id::text, 1 FROM unnest($2::uuid[]) AS id ORDER BY 2 \
-         ON CONFLICT (consumer_group, event_id) DO UPDATE SET suspect_count = a.suspect_count + 1",
+         SELECT $1, id::text, max(deaths) FROM unnest($2::uuid[], $3::int[]) AS s(id, deaths) GROUP BY id ORDER BY 2 \
+         ON CONFLICT (consumer_group, event_id) DO UPDATE \
+         SET suspect_count = greatest(a.suspect_count, excluded.suspect_count)",
     )
     .bind(group)
-    .bind(event_ids)
+    .bind(events)
+    .bind(deaths)
     .execute(connection)
     .await
     .map_err(failed)?;
@@ -101,4 +107,31 @@ pub(super) async fn forget_recorded(
     .await
     .map_err(failed)?;
     Ok(())
+}
+
+/// The events at which tries left something behind, and those that a thread or a process was lost to.
+pub(super) async fn select_troubled(
+    connection: &mut PgConnection,
+    group: &str,
+    limit: usize,
+) -> Result<Vec<Uuid>, Error> {
+    sqlx::query_scalar(
+        "(SELECT event_id::uuid FROM factline.event_attempts WHERE consumer_group = $1) UNION \
+         (SELECT event_id::uuid FROM factline.dead_letters WHERE consumer_group = $1 AND stage = 'extract' \
+          AND error_kind IN ('panic', 'timed_out', 'crashed') ORDER BY id DESC LIMIT $2)",
+    )
+    .bind(group)
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(connection)
+    .await
+    .map_err(failed)
+}
+
+/// Those of events that have taken effect in another way than by the try that was counted.
+pub(super) async fn forget_settled(connection: &mut PgConnection) -> Result<u64, Error> {
+    let deleted = sqlx::query(
+        "DELETE FROM factline.event_attempts AS a USING factline.event_ledger AS l \
+         WHERE l.consumer_group = a.consumer_group AND l.event_id = a.event_id::uuid",
+    );
+    Ok(deleted.execute(connection).await.map_err(failed)?.rows_affected())
 }

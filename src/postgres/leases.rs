@@ -12,6 +12,9 @@ use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use super::{failed, store::Store};
 use crate::failpoints::{self, Step};
 
+/// A lease that is to last so much longer than ours was taken before the clock was set back, and is free.
+const IMPLAUSIBLE: Duration = Duration::from_mins(1);
+
 /// All that lock several leases do so in the order of their names, so that no two wait for each other.
 #[async_trait]
 impl Leases for Store {
@@ -56,10 +59,11 @@ async fn stay_a_member(
     take_free_and_renew_own(connection, &[membership(club, holder)], holder, ttl).await?;
     sqlx::query(
         "DELETE FROM factline.leases WHERE starts_with(name, $1) AND holder <> $2 \
-         AND expires_at <= clock_timestamp()",
+         AND (expires_at <= clock_timestamp() OR expires_at > clock_timestamp() + make_interval(secs => $3))",
     )
     .bind(membership(club, ""))
     .bind(holder)
+    .bind((ttl + IMPLAUSIBLE).as_secs_f64())
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
@@ -83,11 +87,13 @@ async fn take_free_and_renew_own(
          FROM unnest($1::text[]) AS name ORDER BY name \
          ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at, \
          token = CASE WHEN l.holder = excluded.holder THEN l.token ELSE l.token + 1 END \
-         WHERE l.holder = excluded.holder OR l.expires_at <= clock_timestamp() RETURNING name, token",
+         WHERE l.holder = excluded.holder OR l.expires_at <= clock_timestamp() \
+         OR l.expires_at > clock_timestamp() + make_interval(secs => $4) RETURNING name, token",
     )
     .bind(names)
     .bind(holder)
     .bind(ttl.as_secs_f64())
+    .bind((ttl + IMPLAUSIBLE).as_secs_f64())
     .fetch_all(connection)
     .await
     .map_err(failed)?;

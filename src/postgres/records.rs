@@ -71,7 +71,7 @@ impl Records for Store {
              (SELECT count(*) FROM factline.event_ledger WHERE outcome = 'dead_lettered') AS dead_lettered, \
              (SELECT count(*) FROM factline.facts WHERE superseded_by IS NULL) AS facts, \
              (SELECT count(*) FROM factline.dead_letters WHERE status = 'open') AS open_dead_letters, \
-             (SELECT count(*) FROM factline.event_attempts) AS retrying",
+             (SELECT count(*) FROM factline.event_attempts WHERE attempts > 0) AS retrying",
         );
         Ok(self.all(select, totals).await?.pop().unwrap_or_default())
     }

@@ -64,11 +64,20 @@ impl Ledger for Store {
             .await
     }
 
-    async fn count_suspects(&self, group: &str, event_ids: &[Uuid]) -> Result<(), Error> {
-        let count = async |connection: &mut PgConnection| {
-            attempts::count_suspects(connection, group, event_ids).await
-        };
-        self.database.timely(count).await
+    async fn count_suspects(&self, group: &str, deaths: &[(Uuid, u32)]) -> Result<(), Error> {
+        self.database
+            .timely(async |connection| attempts::count_suspects(connection, group, deaths).await)
+            .await
+    }
+
+    async fn troubled(&self, group: &str, limit: usize) -> Result<Vec<Uuid>, Error> {
+        self.database
+            .timely(async |connection| attempts::select_troubled(connection, group, limit).await)
+            .await
+    }
+
+    async fn forget_settled_attempts(&self) -> Result<u64, Error> {
+        self.database.timely(async |connection| attempts::forget_settled(connection).await).await
     }
 
     async fn recorded(&self, group: &str, event_ids: &[Uuid]) -> Result<HashSet<Uuid>, Error> {

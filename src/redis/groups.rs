@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use factline_pipeline::{
     outage::Error,
-    stream::{Partition, Position, Reader},
+    stream::{Partition, Position, RETURNED, Reader},
 };
 use redis::Value;
 
@@ -12,6 +12,9 @@ use super::{Stream, failed, is_unknown_group, reply};
 
 /// How long a consumer has to be silent before it counts as gone: much longer than any read waits.
 const GONE: Duration = Duration::from_mins(10);
+
+/// Entries that are returned at a time.
+const RETURN_PAGE: usize = 1_000;
 
 impl Stream {
     pub(super) async fn create_group(&self, group: &str, key: &str) -> Result<(), Error> {
@@ -59,6 +62,26 @@ impl Stream {
         claim.arg(key).arg(&reader.group).arg(&reader.consumer).arg(0);
         claim.arg(positions.map(|position| position.to_string()).collect::<Vec<_>>());
         self.ask_group(&claim).await
+    }
+
+    /// Makes what is pending for this reader pending for nobody in particular, page by page.
+    pub(super) async fn return_entries(&self, reader: &Reader, key: &str) -> Result<(), Error> {
+        loop {
+            let mut page = redis::cmd("XPENDING");
+            page.arg(key).arg(&reader.group).arg("-").arg("+").arg(RETURN_PAGE).arg(&reader.consumer);
+            let Some(page) = self.ask_group(&page).await?.map(reply::pending).transpose()? else {
+                return Ok(());
+            };
+            if page.is_empty() {
+                return Ok(());
+            }
+            let mut claim = redis::cmd("XCLAIM");
+            claim.arg(key).arg(&reader.group).arg(RETURNED).arg(0);
+            claim
+                .arg(page.iter().map(|pending| pending.position.to_string()).collect::<Vec<_>>())
+                .arg("JUSTID");
+            self.ask_group(&claim).await?;
+        }
     }
 
     /// A stream is gone, deleted or lost in a FLUSHALL: what comes next is read from the beginning.

@@ -185,6 +185,10 @@ impl EventStream for Stream {
         Ok(Vec::new())
     }
 
+    async fn return_pending(&self, reader: &Reader, partition: &Partition) -> Result<(), Error> {
+        self.return_entries(reader, &self.key(partition)).await
+    }
+
     async fn read_new(
         &self,
         reader: &Reader,

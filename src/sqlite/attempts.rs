@@ -10,7 +10,7 @@ use factline_pipeline::{
 use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use super::{failed, json, parsed_in};
+use super::{count, failed, json, parsed_in};
 use crate::nul::without_nul;
 
 pub(super) async fn select_past(
@@ -43,19 +43,20 @@ pub(super) async fn select_past(
 pub(super) async fn count_failure(
     connection: &mut SqliteConnection,
     group: &str,
-    FailedTry { event_id, error, retry_in }: FailedTry<'_>,
+    FailedTry { event_id, attempt, error, retry_in }: FailedTry<'_>,
 ) -> Result<(), Error> {
     sqlx::query(concat!(
         "INSERT INTO event_attempts (consumer_group, event_id, attempts, last_error, next_attempt_at, first_failed_at) \
-         VALUES (?1, ?2, 1, ?3, strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', ?4), ",
+         VALUES (?1, ?2, ?5, ?3, strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', ?4), ",
         now!(),
-        ") ON CONFLICT (consumer_group, event_id) DO UPDATE SET attempts = attempts + 1, \
+        ") ON CONFLICT (consumer_group, event_id) DO UPDATE SET attempts = max(attempts, excluded.attempts), \
          last_error = excluded.last_error, next_attempt_at = excluded.next_attempt_at",
     ))
     .bind(group)
     .bind(event_id.to_string())
     .bind(&*without_nul(error))
     .bind(format!("+{:.3} seconds", retry_in.as_secs_f64()))
+    .bind(attempt)
     .execute(connection)
     .await
     .map_err(failed)?;
@@ -65,17 +66,17 @@ pub(super) async fn count_failure(
 pub(super) async fn count_suspects(
     connection: &mut SqliteConnection,
     group: &str,
-    event_ids: &[Uuid],
+    deaths: &[(Uuid, u32)],
 ) -> Result<(), Error> {
     sqlx::query(concat!(
         "INSERT INTO event_attempts (consumer_group, event_id, suspect_count, first_failed_at) \
-         SELECT DISTINCT ?1, value, 1, ",
+         SELECT ?1, value ->> 0, value ->> 1, ",
         now!(),
-        " FROM json_each(?2) WHERE true \
-         ON CONFLICT (consumer_group, event_id) DO UPDATE SET suspect_count = suspect_count + 1",
+        " FROM json_each(?2) WHERE true ON CONFLICT (consumer_group, event_id) \
+         DO UPDATE SET suspect_count = max(suspect_count, excluded.suspect_count)",
     ))
     .bind(group)
-    .bind(json(event_ids)?)
+    .bind(json(deaths)?)
     .execute(connection)
     .await
     .map_err(failed)?;
@@ -102,4 +103,32 @@ pub(super) async fn forget_recorded(
     .await
     .map_err(failed)?;
     Ok(())
+}
+
+/// The events at which tries left something behind, and those that a thread or a process was lost to.
+pub(super) async fn select_troubled(
+    readers: &SqlitePool,
+    group: &str,
+    limit: usize,
+) -> Result<Vec<Uuid>, Error> {
+    let rows = sqlx::query(
+        "SELECT event_id FROM event_attempts WHERE consumer_group = ?1 UNION SELECT event_id FROM (\
+           SELECT event_id FROM dead_letters WHERE consumer_group = ?1 AND stage = 'extract' \
+           AND error_kind IN ('panic', 'timed_out', 'crashed') ORDER BY id DESC LIMIT ?2)",
+    )
+    .bind(group)
+    .bind(count(limit))
+    .fetch_all(readers)
+    .await
+    .map_err(failed)?;
+    rows.iter().map(|row| parsed_in(row, "event_id")).collect::<Result<_, _>>().map_err(failed)
+}
+
+/// Those of events that have taken effect in another way than by the try that was counted.
+pub(super) async fn forget_settled(connection: &mut SqliteConnection) -> Result<u64, Error> {
+    let deleted = sqlx::query(
+        "DELETE FROM event_attempts WHERE EXISTS (SELECT 1 FROM event_ledger AS l \
+         WHERE l.consumer_group = event_attempts.consumer_group AND l.event_id = event_attempts.event_id)",
+    );
+    Ok(deleted.execute(connection).await.map_err(failed)?.rows_affected())
 }

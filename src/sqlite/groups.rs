@@ -2,7 +2,7 @@
 
 use factline_pipeline::{
     outage::Error,
-    stream::{Delivered, Partition, Reader},
+    stream::{Delivered, Partition, RETURNED, Reader},
 };
 use sqlx::{SqliteConnection, SqlitePool};
 
@@ -171,6 +171,27 @@ pub(super) async fn take_over_pending_after(
     .await
     .map_err(failed)?;
     all_delivered(&rows)
+}
+
+/// What is pending for this reader is pending for nobody in particular.
+pub(super) async fn return_pending(
+    connection: &mut SqliteConnection,
+    reader: &Reader,
+    partition: &Partition,
+) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE stream_pending SET consumer = ?5 \
+         WHERE group_name = ?1 AND topic = ?2 AND partition = ?3 AND consumer = ?4",
+    )
+    .bind(&reader.group)
+    .bind(&*partition.topic)
+    .bind(partition.number)
+    .bind(&reader.consumer)
+    .bind(RETURNED)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
 }
 
 /// The partitions in which anybody but this reader has entries of its group pending.

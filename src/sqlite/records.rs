@@ -80,7 +80,7 @@ impl Records for Store {
              count(*) FILTER (WHERE outcome = 'dead_lettered') AS dead_lettered, \
              (SELECT count(*) FROM facts WHERE superseded_by IS NULL) AS facts, \
              (SELECT count(*) FROM dead_letters WHERE status = 'open') AS open_dead_letters, \
-             (SELECT count(*) FROM event_attempts) AS retrying FROM event_ledger",
+             (SELECT count(*) FROM event_attempts WHERE attempts > 0) AS retrying FROM event_ledger",
         )
         .fetch_one(self.database.reader())
         .await

@@ -85,10 +85,21 @@ impl Ledger for Store {
         transaction.commit().await.map_err(failed)
     }
 
-    async fn count_suspects(&self, group: &str, event_ids: &[Uuid]) -> Result<(), Error> {
+    async fn count_suspects(&self, group: &str, deaths: &[(Uuid, u32)]) -> Result<(), Error> {
         let mut transaction = self.database.write().await?;
-        attempts::count_suspects(&mut transaction, group, event_ids).await?;
+        attempts::count_suspects(&mut transaction, group, deaths).await?;
         transaction.commit().await.map_err(failed)
+    }
+
+    async fn troubled(&self, group: &str, limit: usize) -> Result<Vec<Uuid>, Error> {
+        attempts::select_troubled(self.database.reader(), group, limit).await
+    }
+
+    async fn forget_settled_attempts(&self) -> Result<u64, Error> {
+        let mut transaction = self.database.write().await?;
+        let forgotten = attempts::forget_settled(&mut transaction).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(forgotten)
     }
 
     async fn recorded(&self, group: &str, event_ids: &[Uuid]) -> Result<HashSet<Uuid>, Error> {

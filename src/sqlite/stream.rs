@@ -119,6 +119,12 @@ impl EventStream for Stream {
         Ok(taken)
     }
 
+    async fn return_pending(&self, reader: &Reader, partition: &Partition) -> Result<(), Error> {
+        let mut transaction = self.database.write().await?;
+        groups::return_pending(&mut transaction, reader, partition).await?;
+        transaction.commit().await.map_err(failed)
+    }
+
     async fn read_new(
         &self,
         reader: &Reader,

@@ -1,7 +1,7 @@
 //! What the `EventStream` port promises about entries that were delivered and not acknowledged: whoever holds the
 //! partition gets them again, and nobody trims them.
 
-use factline_pipeline::stream::{Delivered, EventStream, Position};
+use factline_pipeline::stream::{Delivered, EventStream, Position, RETURNED};
 
 use super::{
     adapters::StreamFixture,
@@ -13,6 +13,7 @@ for_every_stream! {
     [
         pending_entries_are_delivered_again_and_counted,
         pending_entries_are_taken_over_page_by_page,
+        entries_that_were_left_on_purpose_say_so,
         acknowledged_entries_are_done_with,
         entries_of_another_reader_are_stranded_until_they_are_taken_over,
         trimming_spares_what_a_group_has_pending_or_ahead,
@@ -63,6 +64,18 @@ async fn pending_entries_are_delivered_again_and_counted(fixture: &StreamFixture
     assert_eq!(sequences(&read(stream, "g", 100).await), [3], "nor are they new again");
     let elsewhere = stream.take_over_pending(&reader("g", "b"), &partition(2), None, 100).await.unwrap();
     assert_eq!(elsewhere, []);
+}
+
+async fn entries_that_were_left_on_purpose_say_so(fixture: &StreamFixture) {
+    let stream = with_group(fixture, 4).await;
+    read(stream, "g", 3).await;
+    stream.return_pending(&reader("g", "b"), &partition(1)).await.unwrap();
+    stream.return_pending(&reader("g", "a"), &partition(1)).await.unwrap();
+    assert_eq!(sequences(&read(stream, "g", 9).await), [3], "what is new is not theirs");
+    let owners: Vec<_> =
+        pending(stream, "g", None, 100).await.into_iter().map(|entry| entry.taken_from).collect();
+    let owners: Vec<_> = owners.iter().map(|owner| owner.as_deref().unwrap()).collect();
+    assert_eq!(owners, [RETURNED, RETURNED, RETURNED, "a"]);
 }
 
 async fn pending_entries_are_taken_over_page_by_page(fixture: &StreamFixture) {

@@ -116,6 +116,9 @@ impl EventStream for Buggy<dyn EventStream> {
     ) -> Result<Vec<Delivered>, Error> {
         self.inner.take_over_pending(reader, partition, after, limit).await
     }
+    async fn return_pending(&self, reader: &Reader, partition: &Partition) -> Result<(), Error> {
+        self.inner.return_pending(reader, partition).await
+    }
     async fn read_new(
         &self,
         reader: &Reader,
@@ -177,8 +180,14 @@ impl Ledger for Buggy<dyn Ledger> {
     async fn count_failure(&self, group: &str, failed: FailedTry<'_>) -> Result<(), Error> {
         self.inner.count_failure(group, failed).await
     }
-    async fn count_suspects(&self, group: &str, event_ids: &[Uuid]) -> Result<(), Error> {
-        self.inner.count_suspects(group, event_ids).await
+    async fn count_suspects(&self, group: &str, deaths: &[(Uuid, u32)]) -> Result<(), Error> {
+        self.inner.count_suspects(group, deaths).await
+    }
+    async fn troubled(&self, group: &str, limit: usize) -> Result<Vec<Uuid>, Error> {
+        self.inner.troubled(group, limit).await
+    }
+    async fn forget_settled_attempts(&self) -> Result<u64, Error> {
+        self.inner.forget_settled_attempts().await
     }
     async fn recorded(&self, group: &str, event_ids: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
         self.inner.recorded(group, event_ids).await

@@ -125,8 +125,8 @@ async fn soak() {
     }
     settled(&soak.stage).await;
     let events = soak.stage.recorded().await;
-    // Anything else has failed by now.
-    println!("seed={seed} events={events} faults={caused} lost=0 doubled=0 misordered=0");
+    let (_, verified) = soak.stage.verify().await;
+    println!("seed={seed} events={events} faults={caused} {verified}");
     while let Some(daemon) = soak.daemons.pop() {
         assert!(daemon.stop().await.success());
     }

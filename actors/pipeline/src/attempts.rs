@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -37,10 +38,46 @@ pub struct History {
 pub struct FailedTry<'a> {
     /// The event.
     pub event_id: Uuid,
+    /// Which try it was, counted from 1. Counting it twice is counting it once.
+    pub attempt: u32,
     /// Why.
     pub error: &'a str,
     /// After which time it may be tried again.
     pub retry_in: Duration,
+}
+
+/// The events of a group of which the store knows something: tries that failed, or that they are too dangerous to be
+/// tried once more. A new entry of one of them is looked up before it is worked on; of any other it is not.
+#[derive(Debug, Clone, Default)]
+pub struct Watched(Arc<Mutex<HashSet<Uuid>>>);
+
+impl Watched {
+    /// More are not watched: that would be no memory, but a leak.
+    const MOST: usize = 100_000;
+
+    /// Watches these, too.
+    pub fn watch(&self, events: impl IntoIterator<Item = Uuid>) {
+        let mut watched = self.watched();
+        let room = Self::MOST.saturating_sub(watched.len());
+        watched.extend(events.into_iter().take(room));
+    }
+
+    /// It has taken effect, and is not dangerous.
+    pub fn forget(&self, event: Uuid) {
+        self.watched().remove(&event);
+    }
+
+    /// Those of these events that are watched.
+    #[must_use]
+    pub fn among(&self, events: impl Iterator<Item = Uuid>) -> Vec<Uuid> {
+        let watched = self.watched();
+        if watched.is_empty() { Vec::new() } else { events.filter(|event| watched.contains(event)).collect() }
+    }
+
+    fn watched(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        // Nothing that runs under this lock can panic half-way through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// An entry that is to be worked on.

@@ -17,9 +17,9 @@ use factline_supervision::{BackoffPolicy, Condition, Delays, Lifeline, Ref};
 
 use crate::{
     assignment::{Assignment, Next, lease_name},
-    attempts::Task,
+    attempts::{Task, Watched},
     batch::{BatchId, Chain, Member, Numbering},
-    fact_extractor::{ExtractBatch, FactExtractor, Forget},
+    fact_extractor::{ExtractBatch, FactExtractor},
     in_flight::InFlight,
     lease::{Keeper, Tenure},
     ledger::Ledger,
@@ -30,7 +30,7 @@ use crate::{
 
 mod asking;
 
-use asking::{Read, acknowledge, portions_of, prepare, read, renew};
+use asking::{Read, acknowledge, give_back, leave, portions_of, prepare, read, renew};
 
 /// How long a read waits for the first new entry.
 const READ_WAIT: Duration = Duration::from_millis(500);
@@ -68,6 +68,8 @@ pub struct Params {
     pub chain: Chain,
     /// Shared by all groups of the process.
     pub turns: Turns,
+    /// Shared with the extractors: what is looked up before it is worked on.
+    pub watched: Watched,
     /// How it works.
     pub settings: Settings,
 }
@@ -119,8 +121,8 @@ pub struct ConsumerGroup {
     /// What was read and is to be handed on, in this order.
     portions: VecDeque<Portion>,
     renewing: bool,
-    /// Whether everything was given up, for good.
-    released: bool,
+    /// Whether leases are being given up; the last time this is for good.
+    releasing: bool,
     /// Pauses after reads that went wrong; none, if the last one was right.
     delays: Option<Delays>,
 }
@@ -155,7 +157,7 @@ impl ConsumerGroup {
             reads: Vec::new(),
             portions: VecDeque::new(),
             renewing: false,
-            released: false,
+            releasing: false,
             delays: None,
         }
     }
@@ -167,7 +169,8 @@ impl ConsumerGroup {
     }
 
     fn renew_leases(&mut self, ctx: &mut Context<Self>) {
-        if self.released || std::mem::replace(&mut self.renewing, true) {
+        // What is renewed while it is given up would be held by nobody.
+        if self.releasing || std::mem::replace(&mut self.renewing, true) {
             return;
         }
         let (live, held) = (self.assignment.live().to_vec(), self.assignment.held().cloned().collect());
@@ -182,6 +185,7 @@ impl ConsumerGroup {
                     group.holds = None;
                 }
             }
+            group.finish_if_drained(ctx);
         }));
     }
 
@@ -213,6 +217,9 @@ impl ConsumerGroup {
     /// Gives back what is another daemon's share by now and has nothing in this one's hands any more. What is parked
     /// is pending, and counted: the other one goes on with it.
     fn give_back(&mut self, ctx: &mut Context<Self>) {
+        if self.renewing || self.releasing {
+            return; // a renewal or the next one looks again
+        }
         let leaving = self.assignment.leaving().iter();
         let done = |partition: &&Partition| {
             !self.reads.contains(partition)
@@ -230,25 +237,14 @@ impl ConsumerGroup {
         for partition in &done {
             self.in_flight.forget(partition);
         }
-        let params = self.params.clone();
-        let release = async move {
-            for partition in &done {
-                let extractor = &params.extractors[params.extractor_of(partition)];
-                if extractor.deliver(Forget(partition.clone())).await.is_err() {
-                    tracing::debug!("an extractor is gone, and with it what was parked there");
-                }
-            }
-            tracing::info!(
-                group = params.settings.group,
-                partitions = done.len(),
-                "partitions given to another daemon"
-            );
-            params.keeper.release(&params.lease_names(&done)).await
-        };
-        ctx.spawn(release.into_actor(self).map(|released, _, _| {
+        self.releasing = true;
+        let release = give_back(self.params.clone(), self.reader(), done);
+        ctx.spawn(release.into_actor(self).map(|released, group, ctx| {
+            group.releasing = false;
             if let Err(error) = released {
                 tracing::warn!(error = %outage::chain(&error), "partition leases were left to expire");
             }
+            group.finish_if_drained(ctx);
         }));
     }
 
@@ -308,7 +304,13 @@ impl ConsumerGroup {
             tracing::info!(actor = self.life.path(), "recovered");
             self.life.set_condition(Condition::Healthy);
         }
+        let is_recovering = matches!(next, Next::Pending(..));
         self.assignment.took(next, read.last, &mut read.tasks);
+        if is_recovering {
+            // What is pending may still be in hand here.
+            let in_flight = &self.in_flight;
+            read.tasks.retain(|task| !in_flight.holds(&task.entry.partition, task.entry.position));
+        }
         self.portions = portions_of(&self.params, read.tasks);
         self.hand_on(ctx);
     }
@@ -326,7 +328,7 @@ impl ConsumerGroup {
         self.reading = true; // until they are delivered: order must hold on the way to each extractor
         let Portion { extractor, tasks, goes_alone } = portion;
         let batch = self.numbering.next_batch();
-        self.in_flight.add(batch, tasks.iter().map(|task| &task.entry.partition));
+        self.in_flight.add(batch, tasks.iter().map(|task| (&task.entry.partition, task.entry.position)));
         self.life.set_in_flight(self.in_flight.moving());
         let fences = self.assignment.fences_of(&tasks);
         let (turns, extractor) = (self.params.turns.clone(), self.params.extractors[extractor].clone());
@@ -383,17 +385,14 @@ impl ConsumerGroup {
 
     /// What is parked is left: it is pending, and its counts are durable.
     fn finish_if_drained(&mut self, ctx: &mut Context<Self>) {
-        if !self.life.is_stopping() || self.in_flight.moving() > 0 || self.reading {
+        if !self.life.is_stopping() || self.in_flight.moving() > 0 || self.reading || self.renewing {
             return;
         }
-        if std::mem::replace(&mut self.released, true) {
+        if std::mem::replace(&mut self.releasing, true) {
             return;
         }
-        let params = self.params.clone();
-        let release = async move {
-            params.keeper.release(&params.lease_names(&params.partitions)).await?;
-            params.keeper.leave(&params.club()).await
-        };
+        let held = self.assignment.held().cloned().collect();
+        let release = leave(self.params.clone(), self.reader(), held);
         ctx.spawn(release.into_actor(self).map(|released, _, ctx| {
             if let Err(error) = released {
                 tracing::warn!(error = %outage::chain(&error), "partition leases were left to expire");
@@ -423,14 +422,13 @@ impl Handler<BatchRecorded> for ConsumerGroup {
 
     fn handle(&mut self, message: BatchRecorded, ctx: &mut Self::Context) {
         let BatchRecorded { batch, recorded } = message;
-        let partitions: Vec<Partition> = recorded.iter().map(|(partition, _)| partition.clone()).collect();
-        let acknowledgement = acknowledge(self.params.clone(), self.life.clone(), recorded);
+        let acknowledgement = acknowledge(self.params.clone(), self.life.clone(), recorded.clone());
         ctx.spawn(acknowledgement.into_actor(self).map(move |acknowledged, group, ctx| {
             if let Err(error) = acknowledged {
                 // The entries stay pending; whoever takes them over finds them in the ledger.
                 tracing::warn!(error = %outage::chain(&error), "recorded entries were not acknowledged");
             }
-            group.in_flight.recorded(batch, &partitions);
+            group.in_flight.recorded(batch, &recorded);
             group.life.set_in_flight(group.in_flight.moving());
             group.finish_if_drained(ctx);
             group.give_back(ctx);

@@ -60,6 +60,12 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Whether a thread or a process was, or may have been, lost to the event: it must not be tried again by itself.
+    #[must_use]
+    pub fn is_dangerous(self) -> bool {
+        matches!(self, Self::Panic | Self::TimedOut | Self::Crashed)
+    }
+
     /// The name in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, oneshot},
-    time::{Instant, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 use crate::{
@@ -88,11 +88,8 @@ impl StuckThreads {
     }
 }
 
-/// How far a thread has come in its batch.
-struct Progress {
-    fates: Vec<Fate>,
-    since: Instant,
-}
+/// How far a thread has come in its batch: what became of its first entries.
+type Progress = Vec<Fate>;
 
 struct Batch {
     entries: Arc<Vec<Delivered>>,
@@ -134,8 +131,7 @@ impl ExtractionThread {
         progress: &impl Fn(),
     ) -> (Vec<Delivered>, Vec<Fate>, Option<Failure>) {
         let entries = Arc::new(entries);
-        let started = Progress { fates: Vec::with_capacity(entries.len()), since: Instant::now() };
-        let shared = Arc::new(Mutex::new(started));
+        let shared = Arc::new(Mutex::new(Progress::with_capacity(entries.len())));
         let (done, is_done) = oneshot::channel();
         let batch = Batch { entries: Arc::clone(&entries), progress: Arc::clone(&shared), done };
         let failure = match self.hand_over(tools, batch) {
@@ -145,7 +141,7 @@ impl ExtractionThread {
         if failure.is_some() {
             self.batches = None;
         }
-        let fates = std::mem::take(&mut lock(&shared).fates);
+        let fates = std::mem::take(&mut *lock(&shared));
         let failure = failure.filter(|_| fates.len() < entries.len());
         (Arc::unwrap_or_clone(entries), fates, failure)
     }
@@ -178,7 +174,9 @@ async fn wait(
     progress: &impl Fn(),
 ) -> Result<(), Failure> {
     let mut look = interval(LOOK_EVERY);
-    let mut seen = 0;
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Looks, not time: a process that was paused has held nothing up.
+    let (mut seen, mut looked, mut held) = (0, Instant::now(), Duration::ZERO);
     loop {
         tokio::select! {
             done = &mut is_done => return done.map_err(|_| Failure {
@@ -187,12 +185,11 @@ async fn wait(
                 retryable: false,
             }),
             _ = look.tick() => {
-                let (done, held) = {
-                    let state = lock(shared);
-                    (state.fates.len(), state.since.elapsed())
-                };
+                let done = lock(shared).len();
+                held += looked.elapsed().min(2 * LOOK_EVERY);
+                looked = Instant::now();
                 if done > seen {
-                    seen = done;
+                    (seen, held) = (done, Duration::ZERO);
                     progress();
                 } else if held > tools.patience() {
                     tools.stuck.add_one();
@@ -233,9 +230,7 @@ async fn extract_all(tools: &Tools, batch: &Batch) {
         if let (Fate::Failed(Failure { retryable: true, .. }), Ok(event)) = (&fate, &entry.event) {
             held_up.insert(&event.key);
         }
-        let mut progress = lock(&batch.progress);
-        progress.fates.push(fate);
-        progress.since = Instant::now();
+        lock(&batch.progress).push(fate);
     }
 }
 

@@ -9,24 +9,29 @@
 //! keys go on. A suspect, which may have brought a process down, is counted durably before it is tried. Batches leave
 //! in the order in which they came. A crash loses what is in hand and parked, all of which is pending in the stream.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture,
 };
 use factline_supervision::{BackoffPolicy, Lifeline, Ref};
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     assignment::lease_name,
-    attempts::Task,
+    attempts::{Task, Watched},
     batch::{BatchId, Chain, Member},
     extraction_thread::{ExtractionThread, Tools},
     lease::Fence,
     ledger::Ledger,
     ledger_writer::{LedgerWriter, RecordBatch},
+    outage::{self, Error},
     parking::{Lane, Parking, Waiting},
-    stream::Partition,
+    stream::{Delivered, Partition},
+    turns::{Turn, Turns},
 };
 
 /// Parked events of one key that are tried at once, at most.
@@ -51,6 +56,10 @@ pub struct Params {
     pub outage: BackoffPolicy,
     /// Shared with the consumer group and the ledger writer.
     pub chain: Chain,
+    /// Shared by all groups of the process.
+    pub turns: Turns,
+    /// Shared with the consumer group: what it looks up before it is worked on.
+    pub watched: Watched,
 }
 
 /// Entries to extract facts from.
@@ -65,10 +74,31 @@ pub struct ExtractBatch {
     pub tasks: Vec<Task>,
 }
 
-/// A partition is given up: what waits there is somebody else's to try.
+/// A partition is given up: what waits there is somebody else's to try. Answered when nothing of it is being tried.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Forget(pub Partition);
+pub struct Forget {
+    /// Which one.
+    pub partition: Partition,
+    /// Dropped when it is forgotten.
+    pub forgotten: oneshot::Sender<()>,
+}
+
+/// Why work was left undone.
+#[derive(Debug)]
+enum Stop {
+    /// Somebody else's outage: what was in hand is pending, and done when it is over.
+    Outage(String),
+    /// It would end like that every time.
+    Broken(String),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        let reason = outage::chain(&error);
+        if error.is_outage() { Self::Outage(reason) } else { Self::Broken(reason) }
+    }
+}
 
 /// The actor.
 pub struct FactExtractor {
@@ -78,8 +108,11 @@ pub struct FactExtractor {
     /// Not here while it is in use.
     bench: Option<Bench>,
     /// What was to be forgotten while the bench was in use.
-    forget: Vec<Partition>,
+    forget: Vec<Forget>,
     alarm: Option<SpawnHandle>,
+    /// For what is due.
+    turn: Option<Turn>,
+    asks_for_turn: bool,
     _member: Member,
 }
 
@@ -88,6 +121,13 @@ pub struct FactExtractor {
 struct Bench {
     parking: Parking,
     thread: ExtractionThread,
+}
+
+impl Bench {
+    /// Whether an earlier event of this one's key waits.
+    fn holds(&self, entry: &Delivered) -> bool {
+        Lane::of(entry).is_some_and(|lane| self.parking.holds(&lane))
+    }
 }
 
 impl FactExtractor {
@@ -102,6 +142,8 @@ impl FactExtractor {
             bench: Some(Bench::default()),
             forget: Vec::new(),
             alarm: None,
+            turn: None,
+            asks_for_turn: false,
         }
     }
 
@@ -110,9 +152,9 @@ impl FactExtractor {
         let Some(mut bench) = self.bench.take() else { return };
         let chain = &self.params.chain;
         bench.parking.retain(|batch| chain.is_current(batch));
-        self.forget.drain(..).for_each(|partition| bench.parking.forget(&partition));
+        self.forget.drain(..).for_each(|Forget { partition, .. }| bench.parking.forget(&partition));
         self.queue.retain(|batch| chain.is_current(batch.batch));
-        let due = if self.life.is_stopping() { None } else { bench.parking.take_due(Instant::now()) };
+        let due = if self.life.is_stopping() { None } else { self.take_due(&mut bench, ctx) };
         let batch = if due.is_none() { self.queue.pop_front() } else { None };
         if due.is_none() && batch.is_none() {
             self.rest(bench, ctx);
@@ -121,7 +163,7 @@ impl FactExtractor {
         let (params, life) = (self.params.clone(), self.life.clone());
         let work = async move {
             let worked = match (due, batch) {
-                (Some(due), _) => try_due(&params, &life, &mut bench, due).await,
+                (Some((due, turn)), _) => try_due(&params, &life, &mut bench, due, turn).await,
                 (None, Some(batch)) => extract_batch(&params, &life, &mut bench, batch).await,
                 (None, None) => Ok(()),
             };
@@ -130,13 +172,39 @@ impl FactExtractor {
         ctx.spawn(work.into_actor(self).map(|(bench, worked), extractor, ctx| {
             extractor.bench = Some(bench);
             extractor.life.progress();
-            if let Err(error) = worked {
-                // What it had in hand is pending; nothing behind it may overtake it.
-                extractor.params.chain.void();
-                tracing::warn!(error, "batches left in the stream");
+            match worked {
+                Ok(()) => {}
+                Err(Stop::Outage(error)) => {
+                    // What it had in hand is pending; nothing behind it may overtake it.
+                    extractor.params.chain.void();
+                    tracing::warn!(error, "batches left in the stream");
+                }
+                Err(Stop::Broken(error)) => extractor.life.fail(error),
             }
             extractor.work_next(ctx);
         }));
+    }
+
+    /// What is due, once there is a turn to try it in: alone, if it may bring the process down. Until then batches are
+    /// worked on, for those whose turns end before it may be among them.
+    fn take_due(&mut self, bench: &mut Bench, ctx: &mut Context<Self>) -> Option<(VecDeque<Waiting>, Turn)> {
+        let now = Instant::now();
+        let goes_alone = bench.parking.due_goes_alone(now);
+        let turn = self.turn.take().filter(|turn| Some(turn.is_alone()) == goes_alone);
+        let goes_alone = goes_alone?;
+        if let Some(turn) = turn {
+            return Some((bench.parking.take_due(now)?, turn));
+        }
+        if !std::mem::replace(&mut self.asks_for_turn, true) {
+            let turns = self.params.turns.clone();
+            let asked = async move { turns.take(goes_alone).await };
+            ctx.spawn(asked.into_actor(self).map(|turn, extractor, ctx| {
+                extractor.asks_for_turn = false;
+                extractor.turn = Some(turn);
+                extractor.work_next(ctx);
+            }));
+        }
+        None
     }
 
     /// Nothing to do until something comes, or the time of something parked.
@@ -144,7 +212,8 @@ impl FactExtractor {
         if let Some(alarm) = self.alarm.take() {
             ctx.cancel_future(alarm);
         }
-        if let Some(due) = bench.parking.next_due() {
+        // What is due already has asked for its turn.
+        if let Some(due) = bench.parking.next_due().filter(|due| *due > Instant::now()) {
             let pause = due.saturating_duration_since(Instant::now());
             self.alarm = Some(ctx.run_later(pause, |extractor, ctx| {
                 extractor.alarm = None;
@@ -182,8 +251,8 @@ impl Handler<ExtractBatch> for FactExtractor {
 impl Handler<Forget> for FactExtractor {
     type Result = ();
 
-    fn handle(&mut self, Forget(partition): Forget, ctx: &mut Self::Context) {
-        self.forget.push(partition);
+    fn handle(&mut self, forget: Forget, ctx: &mut Self::Context) {
+        self.forget.push(forget);
         self.work_next(ctx);
     }
 }
@@ -193,27 +262,32 @@ async fn extract_batch(
     life: &Lifeline,
     bench: &mut Bench,
     batch: ExtractBatch,
-) -> Result<(), String> {
+) -> Result<(), Stop> {
     let ExtractBatch { batch, fences, tasks } = batch;
-    let mut free = Vec::with_capacity(tasks.len());
+    let (mut free, mut held, mut lanes) = (Vec::with_capacity(tasks.len()), Vec::new(), HashSet::new());
     for task in tasks {
         let lane = Lane::of(&task.entry);
-        let fence = || fence_of(params, &fences, &task.entry.partition);
-        match lane {
-            // A try that failed in another process may not be due yet.
-            Some(lane) if bench.parking.holds(&lane) || !task.past.due_in.is_zero() => {
-                // Longer than the longest pause it is only for a clock that was set back.
-                let due = Instant::now()
-                    + task.past.due_in.min(params.retry.max.mul_f64(1.0 + params.retry.jitter));
-                let fence = fence();
-                bench.parking.park(lane, Waiting { batch, fence, task }, due);
-            }
-            _ => free.push(Waiting { batch, fence: None, task }),
+        // A try that failed in another process may not be due yet.
+        let waits =
+            |lane: &Lane| bench.parking.holds(lane) || lanes.contains(lane) || !task.past.due_in.is_zero();
+        if let Some(lane) = lane.filter(waits) {
+            lanes.insert(lane.clone());
+            held.push((lane, task));
+        } else {
+            free.push(Waiting { batch, fence: None, task });
         }
     }
     let recordings = try_all(params, life, bench, free, |entry| fence_of(params, &fences, &entry.partition));
     let recordings = recordings.await?.into_iter().map(|(_, recording)| recording).collect();
-    deliver(params, RecordBatch { batch, fences, recordings }).await
+    // After the free ones, for one of those may be an earlier one of the same key.
+    for (lane, task) in held {
+        // Longer than the longest pause it is only for a clock that was set back.
+        let longest = params.retry.max.mul_f64(1.0 + params.retry.jitter);
+        let due = Instant::now() + task.past.due_in.min(longest);
+        let fence = fence_of(params, &fences, &task.entry.partition);
+        bench.parking.park(lane, Waiting { batch, fence, task }, due);
+    }
+    deliver(params, RecordBatch { batch, fences, recordings, turn: None }).await
 }
 
 /// Tries what has been waiting for its turn, and what waited behind it.
@@ -222,8 +296,11 @@ async fn try_due(
     life: &Lifeline,
     bench: &mut Bench,
     mut due: VecDeque<Waiting>,
-) -> Result<(), String> {
-    let later = due.split_off(due.len().min(DUE_BATCH));
+    turn: Turn,
+) -> Result<(), Stop> {
+    let together = due.iter().skip(1).take_while(|waiting| !waiting.task.goes_alone()).count();
+    let alone = due.front().is_some_and(|waiting| waiting.task.goes_alone());
+    let later = due.split_off(if alone { 1 } else { (1 + together).min(DUE_BATCH).min(due.len()) });
     let fence = due.front().and_then(|first| first.fence.clone());
     let recordings = try_all(params, life, bench, due.into(), |_| fence.clone()).await?;
     for waiting in later {
@@ -237,9 +314,13 @@ async fn try_due(
             Some(last) if last.batch == batch => last.recordings.push(recording),
             _ => {
                 let fences = fence.iter().cloned().collect();
-                batches.push(RecordBatch { batch, fences, recordings: vec![recording] });
+                batches.push(RecordBatch { batch, fences, recordings: vec![recording], turn: None });
             }
         }
+    }
+    // Until the last of them is recorded.
+    if let Some(last) = batches.last_mut() {
+        last.turn = Some(turn);
     }
     for batch in batches {
         deliver(params, batch).await?;
@@ -247,8 +328,9 @@ async fn try_due(
     Ok(())
 }
 
-async fn deliver(params: &Params, batch: RecordBatch) -> Result<(), String> {
-    params.writer.deliver(batch).await.map_err(|error| format!("the ledger writer is gone: {error}"))
+async fn deliver(params: &Params, batch: RecordBatch) -> Result<(), Stop> {
+    let delivered = params.writer.deliver(batch).await;
+    delivered.map_err(|error| Stop::Broken(format!("the ledger writer is gone: {error}")))
 }
 
 fn fence_of(params: &Params, fences: &[Fence], partition: &Partition) -> Option<Fence> {

@@ -1,7 +1,8 @@
 //! `Janitor`: what has to be done now and then, off the hot path.
 //!
 //! Trims the streams below what any group still needs, deletes processed outbox rows and ledger rows after their
-//! retention times, and has events published again that a stream lost before they were recorded. Every step may run twice and in several daemons at once; what fails is tried again at the next turn.
+//! retention times, and has events published again that a stream lost before they were recorded. Every step may run
+//! twice and in several daemons at once; what fails is tried again at the next turn.
 
 use std::{sync::Arc, time::Duration};
 
@@ -46,6 +47,8 @@ pub struct Params {
     pub stream: Arc<dyn EventStream>,
     /// Which outbox to clear, and how long its processed rows are kept; `None` keeps them for ever.
     pub outbox: Option<(Arc<dyn Outbox>, Duration)>,
+    /// Where attempts are counted that nobody needs any more.
+    pub attempts: Arc<dyn Ledger>,
     /// Which ledger to clear, and how long its rows are kept; `None` keeps them for ever.
     pub ledger: Option<(Arc<dyn Ledger>, Duration)>,
     /// What to reconcile, if the outbox is at hand.
@@ -119,6 +122,7 @@ impl Actor for Janitor {
 }
 
 async fn tidy(params: &Params) -> Result<(), Error> {
+    params.attempts.forget_settled_attempts().await?;
     for topic in params.stream.topics().await? {
         for partition in params.stream.partitions(&topic) {
             params.stream.trim(&partition).await?;

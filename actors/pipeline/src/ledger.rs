@@ -109,8 +109,15 @@ pub trait Ledger: Send + Sync {
     /// Counts a try that failed for now, and keeps when the next one is due.
     async fn count_failure(&self, group: &str, failed: FailedTry<'_>) -> Result<(), Error>;
 
-    /// Counts for each of these events that a process died that had it in its hands.
-    async fn count_suspects(&self, group: &str, event_ids: &[Uuid]) -> Result<(), Error>;
+    /// Keeps for each of these events of how many deaths of processes it has been part.
+    async fn count_suspects(&self, group: &str, deaths: &[(Uuid, u32)]) -> Result<(), Error>;
+
+    /// The events of which tries left something behind, and those of the latest `limit` dead letters that a thread or a
+    /// process was lost to.
+    async fn troubled(&self, group: &str, limit: usize) -> Result<Vec<Uuid>, Error>;
+
+    /// Deletes what tries left behind at events that the ledger has; says at how many.
+    async fn forget_settled_attempts(&self) -> Result<u64, Error>;
 
     /// Those of these events that the group's ledger has.
     async fn recorded(&self, group: &str, event_ids: &[Uuid]) -> Result<HashSet<Uuid>, Error>;

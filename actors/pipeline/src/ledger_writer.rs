@@ -19,6 +19,7 @@ use crate::{
     lease::Fence,
     ledger::{Ledger, Outcome, Recording},
     outage::{self, Error, Patience},
+    turns::Turn,
 };
 
 /// What the writer works with.
@@ -48,6 +49,8 @@ pub struct RecordBatch {
     pub fences: Vec<Fence>,
     /// What to record, each partition's in order. None, if all of the batch was parked: the group wants to know.
     pub recordings: Vec<Recording>,
+    /// In which they were tried, if not in their group's: it ends when they are recorded.
+    pub turn: Option<Turn>,
 }
 
 /// The actor.
@@ -141,16 +144,19 @@ async fn record_and_report(params: Params, life: Lifeline, batches: Vec<RecordBa
     let mut reports = Vec::with_capacity(batches.len());
     let mut fences = Vec::new();
     let mut recordings = Vec::new();
+    let mut turns = Vec::new();
     for batch in batches {
         let entries = batch.recordings.iter().map(|one| &one.entry);
         let positions = entries.map(|entry| (entry.partition.clone(), entry.position)).collect();
         reports.push(BatchRecorded { batch: batch.batch, recorded: positions });
         fences.extend(batch.fences);
         recordings.extend(batch.recordings);
+        turns.extend(batch.turn);
     }
     fences.sort_unstable_by(|a, b| (&a.name, a.token).cmp(&(&b.name, b.token)));
     fences.dedup();
     record(&params, &life, &fences, recordings).await?;
+    drop(turns);
     for report in reports {
         if params.consumer.deliver(report).await.is_err() {
             tracing::debug!("no consumer group to report to: its successor finds the entries pending");

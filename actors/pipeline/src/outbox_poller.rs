@@ -109,6 +109,8 @@ pub struct OutboxPoller {
     tenure: Tenure,
     /// Whether the lease is held; nothing is known after a renewal that failed.
     holds: Option<bool>,
+    /// The last tenure.
+    token: Option<i64>,
     in_flight: HashMap<BatchId, Vec<RowId>>,
     numbering: Numbering,
     _member: Member,
@@ -141,6 +143,7 @@ impl OutboxPoller {
             life,
             tenure: Tenure::none(),
             holds: None,
+            token: None,
             in_flight: HashMap::new(),
             cursor: None,
             last_sweep: Instant::now(),
@@ -172,9 +175,12 @@ impl OutboxPoller {
         if self.holds != holds {
             self.holds = holds;
             if let Some(lease) = tenure.fences.first() {
-                tracing::info!(token = lease.token, "this relay is active");
                 self.sweep_next = true;
-                self.suspicion.get_or_insert(Suspicion::Activated);
+                // The same tenure goes on after a renewal that failed: nobody else has published meanwhile.
+                if self.token.replace(lease.token) != Some(lease.token) {
+                    tracing::info!(token = lease.token, "this relay is active");
+                    self.suspicion.get_or_insert(Suspicion::Activated);
+                }
                 self.life.set_condition(Condition::Healthy);
             } else {
                 self.life.set_condition(Condition::Standby("another relay is active".into()));

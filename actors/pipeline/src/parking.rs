@@ -67,11 +67,20 @@ impl Parking {
         self.queues.values().map(|queue| queue.due).min()
     }
 
+    /// Whether what [`Parking::take_due`] would give goes alone; none if it would give nothing.
+    pub(crate) fn due_goes_alone(&self, now: Instant) -> Option<bool> {
+        let first = self.due(now).map(|(_, queue)| queue.waiting.front())?;
+        Some(first.is_some_and(|first| first.task.goes_alone()))
+    }
+
+    fn due(&self, now: Instant) -> Option<(&Lane, &Queue)> {
+        self.queues.iter().filter(|(_, queue)| queue.due <= now).min_by_key(|(_, queue)| queue.due)
+    }
+
     /// The queue that has been due for the longest time. It is not here any more: what is left of it is to be parked
     /// again before anything else of its lane comes.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<VecDeque<Waiting>> {
-        let due = self.queues.iter().filter(|(_, queue)| queue.due <= now);
-        let lane = due.min_by_key(|(_, queue)| queue.due)?.0.clone();
+        let lane = self.due(now)?.0.clone();
         self.queues.remove(&lane).map(|queue| queue.waiting)
     }
 

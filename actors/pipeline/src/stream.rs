@@ -139,6 +139,9 @@ pub struct Reader {
     pub consumer: String,
 }
 
+/// The consumer for which entries are pending that their reader left behind on purpose.
+pub const RETURNED: &str = "returned";
+
 /// Durable, ordered streams.
 ///
 /// A partition has one reader within a group, which holds its lease. Every method may run twice.
@@ -167,6 +170,10 @@ pub trait EventStream: Send + Sync {
         after: Option<Position>,
         limit: usize,
     ) -> Result<Vec<Delivered>, Error>;
+
+    /// Makes what is pending for this reader in one partition pending for [`RETURNED`] instead: whoever takes it over
+    /// knows that it was left on purpose.
+    async fn return_pending(&self, reader: &Reader, partition: &Partition) -> Result<(), Error>;
 
     /// New entries of these partitions, each partition's in order; at most `limit` a partition.
     ///

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use factline_supervision::{BackoffPolicy, ChildSpec, Lifeline, Strategy, SupervisorSpec, mailbox};
 
 use crate::{
+    attempts::Watched,
     batch::Chain,
     consumer_group::{self, ConsumerGroup},
     extraction_thread::Tools,
@@ -128,7 +129,7 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
     let (writer_path, consumer_path) = (format!("{path}/ledger_writer"), format!("{path}/consumer_group"));
     let (writer, writer_mailbox) = mailbox::<LedgerWriter>(capacity(&writer_path));
     let (consumer, consumer_mailbox) = mailbox::<ConsumerGroup>(capacity(&consumer_path));
-    let chain = Chain::of(group.workers + 2);
+    let (chain, watched) = (Chain::of(group.workers + 2), Watched::default());
 
     let writer_params = ledger_writer::Params {
         group: name.clone(),
@@ -154,6 +155,8 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
         retry: group.retry,
         outage: group.settings.outage.clone(),
         chain: chain.clone(),
+        turns: group.turns.clone(),
+        watched: watched.clone(),
     };
     let mut extractors = Vec::with_capacity(group.workers);
     for number in 1..=group.workers {
@@ -177,6 +180,7 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
         extractors,
         chain,
         turns: group.turns,
+        watched,
         settings: group.settings,
     };
     let consumer_group = ChildSpec::actor("consumer_group", consumer_mailbox, move |life: Lifeline| {

@@ -28,6 +28,14 @@ impl Turns {
     }
 }
 
+impl Turn {
+    /// Whether nobody else has one.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        matches!(self, Self::Alone(_))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
@@ -42,6 +50,7 @@ mod tests {
         assert!(turns.take(true).now_or_never().is_none());
         drop(other);
         let alone = turns.take(true).await;
+        assert!(alone.is_alone());
         assert!(turns.take(false).now_or_never().is_none());
         drop(alone);
         assert!(turns.take(false).now_or_never().is_some());

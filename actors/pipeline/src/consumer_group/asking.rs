@@ -3,19 +3,28 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use factline_supervision::Lifeline;
+use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::{LEAST_SHARE, Params, Portion, Renewed};
 use crate::{
     assignment::{Next, share_of},
     attempts::Task,
+    fact_extractor::Forget,
     outage::{self, Error},
-    stream::{Delivered, Partition, Position, Reader},
+    stream::{Delivered, Partition, Position, RETURNED, Reader},
 };
+
+/// Dead letters whose events are looked up if they come again.
+const MOST_TROUBLED: usize = 10_000;
 
 /// Makes the group known to all its partitions, held or not, so that none is trimmed before it was read.
 pub(super) async fn prepare(params: Params, life: Lifeline) -> Result<(), Error> {
-    let Params { stream, partitions, settings, .. } = &params;
-    outage::ride_out(&life, &settings.outage, || stream.ensure_group(&settings.group, partitions)).await
+    let Params { stream, partitions, ledger, settings, .. } = &params;
+    outage::ride_out(&life, &settings.outage, || stream.ensure_group(&settings.group, partitions)).await?;
+    let troubled = || ledger.troubled(&settings.group, MOST_TROUBLED);
+    params.watched.watch(outage::ride_out(&life, &settings.outage, troubled).await?);
+    Ok(())
 }
 
 /// One batch for each extractor and one for each that goes alone, so that each partition's order holds.
@@ -73,50 +82,97 @@ pub(super) async fn read(params: Params, life: Lifeline, reader: Reader, next: N
     let Params { stream, settings, .. } = &params;
     match &next {
         Next::Pending(partition, after) => {
-            let take_over = async || {
-                let taken = stream.take_over_pending(&reader, partition, *after, settings.batch_size).await?;
-                let last = taken.last().map(|entry| entry.position);
-                Ok(Read { tasks: without_recorded(&params, partition, taken).await?, last })
-            };
-            outage::ride_out(&life, &settings.outage, take_over).await
+            let take_over = || stream.take_over_pending(&reader, partition, *after, settings.batch_size);
+            let taken = outage::ride_out(&life, &settings.outage, take_over).await?;
+            let last = taken.last().map(|entry| entry.position);
+            // By itself: once they are ours, nobody would know any more whose they were.
+            let look_up = || with_past(&params, taken.clone(), |_| true);
+            Ok(Read { tasks: outage::ride_out(&life, &settings.outage, look_up).await?, last })
         }
         Next::New(partitions, wait) => {
             let share = (settings.batch_size / partitions.len().max(1)).max(LEAST_SHARE);
             let entries = stream.read_new(&reader, partitions, share, *wait).await?;
-            Ok(Read { tasks: entries.into_iter().map(Task::fresh).collect(), last: None })
+            let ids = entries.iter().filter_map(|entry| Some(entry.event.as_ref().ok()?.id));
+            let watched = params.watched.among(ids);
+            if watched.is_empty() {
+                return Ok(Read { tasks: entries.into_iter().map(Task::fresh).collect(), last: None });
+            }
+            Ok(Read { tasks: with_past(&params, entries, |id| watched.contains(&id)).await?, last: None })
         }
     }
 }
 
-/// What of these pending entries is still to be done, with what is known of it. The others only lack their
-/// acknowledgement.
-async fn without_recorded(
+/// What of these entries is still to be done, with what is known of those that are to be looked up. What has taken effect
+/// already only lacks its acknowledgement.
+async fn with_past(
     params: &Params,
-    partition: &Partition,
-    taken: Vec<Delivered>,
+    entries: Vec<Delivered>,
+    is_looked_up: impl Fn(Uuid) -> bool,
 ) -> Result<Vec<Task>, Error> {
-    let group = &params.settings.group;
-    let ids: Vec<_> = taken.iter().filter_map(|entry| Some(entry.event.as_ref().ok()?.id)).collect();
+    let id_of = |entry: &Delivered| entry.event.as_ref().ok().map(|event| event.id);
+    let ids: Vec<Uuid> = entries.iter().filter_map(id_of).filter(|id| is_looked_up(*id)).collect();
     if ids.is_empty() {
-        return Ok(taken.into_iter().map(Task::fresh).collect());
+        return Ok(entries.into_iter().map(Task::fresh).collect());
     }
+    let group = &params.settings.group;
     let history = params.ledger.history(group, &ids).await?;
-    let (mut tasks, mut recorded) = (Vec::with_capacity(taken.len()), Vec::new());
-    for entry in taken {
-        let id = entry.event.as_ref().ok().map(|event| event.id);
+    let (mut tasks, mut recorded) = (Vec::with_capacity(entries.len()), BTreeMap::new());
+    for entry in entries {
+        let id = id_of(&entry);
         if id.is_some_and(|id| history.recorded.contains(&id)) {
-            recorded.push(entry.position);
+            let positions: &mut Vec<Position> = recorded.entry(entry.partition).or_default();
+            positions.push(entry.position);
             continue;
         }
         let past = id.and_then(|id| history.tried.get(&id)).copied().unwrap_or_default();
-        let is_suspect =
-            id.is_some() && entry.taken_from.as_deref().is_some_and(|owner| !params.is_ours(owner));
-        tasks.push(Task { entry, past, is_suspect });
+        let was_in_hand =
+            entry.taken_from.as_deref().is_some_and(|owner| !params.is_ours(owner) && owner != RETURNED);
+        tasks.push(Task { is_suspect: id.is_some() && was_in_hand, entry, past });
     }
-    if !recorded.is_empty() {
-        params.stream.acknowledge(group, partition, &recorded).await?;
+    for (partition, positions) in recorded {
+        params.stream.acknowledge(group, &partition, &positions).await?;
     }
     Ok(tasks)
+}
+
+/// Gives partitions back of which nothing is moving. What is parked is forgotten here, and nobody need suspect it.
+pub(super) async fn give_back(
+    params: Params,
+    reader: Reader,
+    partitions: Vec<Partition>,
+) -> Result<(), Error> {
+    for partition in &partitions {
+        let (forgotten, is_forgotten) = oneshot::channel();
+        let extractor = &params.extractors[params.extractor_of(partition)];
+        let forget = Forget { partition: partition.clone(), forgotten };
+        if extractor.deliver(forget).await.is_err() {
+            tracing::debug!("an extractor is gone, and with it what was parked there");
+        }
+        // An error is its answer: it drops what it was to send.
+        is_forgotten.await.ok();
+    }
+    return_pending(&params, &reader, &partitions).await;
+    let (group, number) = (&params.settings.group, partitions.len());
+    tracing::info!(group, partitions = number, "partitions given to another daemon");
+    params.keeper.release(&params.lease_names(&partitions)).await
+}
+
+/// Gives everything up, for good.
+pub(super) async fn leave(params: Params, reader: Reader, held: Vec<Partition>) -> Result<(), Error> {
+    return_pending(&params, &reader, &held).await;
+    params.keeper.release(&params.lease_names(&params.partitions)).await?;
+    params.keeper.leave(&params.club()).await
+}
+
+/// What is left behind on purpose is no suspect. Where that cannot be said, it is tried a little more carefully than it
+/// would have to be.
+async fn return_pending(params: &Params, reader: &Reader, partitions: &[Partition]) {
+    for partition in partitions {
+        if let Err(error) = params.stream.return_pending(reader, partition).await {
+            tracing::debug!(error = %outage::chain(&error), "entries were left to be suspected");
+            return;
+        }
+    }
 }
 
 pub(super) async fn acknowledge(

@@ -64,7 +64,7 @@ impl Extractor for Obedient {
 #[derive(Default)]
 struct Counts {
     failures: Mutex<HashMap<Uuid, u32>>,
-    suspects: Mutex<Vec<Uuid>>,
+    suspects: Mutex<Vec<(Uuid, u32)>>,
 }
 
 #[async_trait]
@@ -79,12 +79,20 @@ impl Ledger for Counts {
         unreachable!("an extractor is told")
     }
     async fn count_failure(&self, _: &str, failed: FailedTry<'_>) -> Result<(), Error> {
-        *self.failures.lock().unwrap().entry(failed.event_id).or_default() += 1;
+        let mut failures = self.failures.lock().unwrap();
+        let count: &mut u32 = failures.entry(failed.event_id).or_default();
+        *count = failed.attempt.max(*count);
         Ok(())
     }
-    async fn count_suspects(&self, _: &str, event_ids: &[Uuid]) -> Result<(), Error> {
-        self.suspects.lock().unwrap().extend(event_ids);
+    async fn count_suspects(&self, _: &str, deaths: &[(Uuid, u32)]) -> Result<(), Error> {
+        self.suspects.lock().unwrap().extend(deaths);
         Ok(())
+    }
+    async fn troubled(&self, _: &str, _: usize) -> Result<Vec<Uuid>, Error> {
+        unreachable!("an extractor is told")
+    }
+    async fn forget_settled_attempts(&self) -> Result<u64, Error> {
+        unreachable!("an extractor forgets nothing")
     }
     async fn recorded(&self, _: &str, _: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
         unreachable!("an extractor is told")
@@ -123,6 +131,8 @@ impl Fixture {
             retry: BackoffPolicy { initial: Duration::ZERO, ..BackoffPolicy::default() },
             outage: outage::default_policy(),
             chain: Chain::of(1),
+            turns: Turns::default(),
+            watched: Watched::default(),
         };
         Self { params, bench: Bench::default(), extractor, counts }
     }
@@ -273,13 +283,42 @@ async fn an_extraction_that_holds_its_thread_loses_the_thread_and_its_neighbours
 }
 
 #[actix::test]
+async fn a_thread_that_is_lost_lets_nobody_overtake_the_head_of_its_key() {
+    let mut fixture = Fixture::new(Duration::from_millis(50));
+    let tasks = vec![
+        message("k", "fail for now"),
+        message("j", "hold the thread"),
+        message("k", "k2"),
+        message("j", "j2"),
+    ];
+    let recordings = fixture.try_all(tasks).await;
+    assert_eq!(outcomes(&recordings), ["timed_out", "j2"]);
+    assert_eq!(outcomes(&fixture.settle(vec![]).await), ["exhausted", "k2"]);
+}
+
+#[actix::test]
+async fn an_event_that_is_not_due_yet_keeps_its_place_behind_an_earlier_one_of_its_key() {
+    let mut fixture = Fixture::new(Duration::from_secs(9));
+    let mut later = message("k", "k2");
+    later.past = Past { attempts: 1, suspected: 0, due_in: Duration::from_millis(1) };
+    let (batch, fences) = (BatchId { epoch: 0, number: 0 }, Vec::new());
+    let (writer, _mailbox) = mailbox(4);
+    fixture.params.writer = writer;
+    let tasks = vec![message("k", "fail for now"), later, message("k", "k3")];
+    let life = lifeline().await;
+    let batch = ExtractBatch { batch, fences, tasks };
+    extract_batch(&fixture.params, &life, &mut fixture.bench, batch).await.unwrap();
+    assert_eq!(outcomes(&fixture.settle(vec![]).await), ["exhausted", "k2", "k3"]);
+}
+
+#[actix::test]
 async fn a_suspect_is_counted_before_it_is_tried_and_set_aside_at_its_limit() {
     let mut fixture = Fixture::new(Duration::from_secs(9));
     let tasks = vec![suspect(message("a", "a1"), 0), suspect(message("a", "a2"), 2), message("a", "a3")];
     let innocent = id(&tasks[0]);
     let recordings = fixture.try_all(tasks).await;
     assert_eq!(outcomes(&recordings), ["a1", "crashed", "a3"]);
-    assert_eq!(*fixture.counts.suspects.lock().unwrap(), [innocent]);
+    assert_eq!(*fixture.counts.suspects.lock().unwrap(), [(innocent, 1)]);
     assert!(recordings[0].leaves_traces && recordings[1].leaves_traces);
     assert_eq!(recordings[1].attempts, 3);
 }

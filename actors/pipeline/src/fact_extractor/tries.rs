@@ -6,12 +6,11 @@ use factline_supervision::{BackoffPolicy, Delays, Lifeline};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Bench, Params};
+use super::{Bench, Params, Stop};
 use crate::{
     attempts::{FailedTry, Past, Task},
     batch::BatchId,
     dead_letter::{Cause, DeadLetter, ErrorKind, Stage},
-    extraction::Failure,
     extraction_thread::Fate,
     lease::Fence,
     ledger::{Outcome, Recording},
@@ -28,7 +27,7 @@ pub(super) async fn try_all(
     bench: &mut Bench,
     all: Vec<Waiting>,
     fence: impl Fn(&Delivered) -> Option<Fence>,
-) -> Result<Vec<(BatchId, Recording)>, String> {
+) -> Result<Vec<(BatchId, Recording)>, Stop> {
     let limit = params.max_attempts.max(2); // whoever was only there when a process died gets a second chance
     let is_condemned = |task: &Task| task.is_suspect && task.deaths() >= limit;
     count_suspects(params, life, all.iter().map(|one| &one.task).filter(|task| !is_condemned(task))).await?;
@@ -47,19 +46,18 @@ pub(super) async fn try_all(
     let mut recordings = Vec::with_capacity(plan.len());
     for (batch, planned) in plan {
         let settled = match planned {
-            Planned::SetAside(task)
-                if Lane::of(&task.entry).is_some_and(|lane| bench.parking.holds(&lane)) =>
-            {
-                Settled::Park(task, Duration::ZERO)
-            }
+            Planned::SetAside(task) if bench.holds(&task.entry) => Settled::Park(task, Duration::ZERO),
             Planned::SetAside(task) => {
                 let cause = crash_of(&task);
-                Settled::Record(Box::new(set_aside(*task, cause)))
+                Settled::Record(Box::new(set_aside(params, *task, cause)))
             }
             Planned::Try(past) => {
                 let Some((entry, fate)) = tried.next() else { break };
                 // It was counted, and this process is alive.
-                settle(params, life, Task { entry, past, is_suspect: false }, fate).await?
+                let task = Task { entry, past, is_suspect: false };
+                // Whatever came of it does not count before the head of its key has come through.
+                let fate = if bench.holds(&task.entry) { Fate::Behind } else { fate };
+                settle(params, life, task, fate).await?
             }
         };
         match settled {
@@ -87,27 +85,31 @@ enum Settled {
 }
 
 /// What follows from a try. One that failed for now is counted before anything else happens.
-async fn settle(params: &Params, life: &Lifeline, mut task: Task, fate: Fate) -> Result<Settled, String> {
+async fn settle(params: &Params, life: &Lifeline, mut task: Task, fate: Fate) -> Result<Settled, Stop> {
     let attempts = task.past.attempts + 1;
     let failure = match fate {
-        Fate::Said(said) => return Ok(Settled::Record(Box::new(processed(task, Outcome::Processed(said))))),
+        Fate::Said(said) => {
+            let recording = processed(params, task, Outcome::Processed(said));
+            return Ok(Settled::Record(Box::new(recording)));
+        }
         Fate::Behind => return Ok(Settled::Park(Box::new(task), Duration::ZERO)),
         Fate::Unreadable => {
             let error = task.entry.event.as_ref().err().map(|malformed| outage::chain(&malformed.reason));
             let (stage, kind) = (Stage::Consume, ErrorKind::Malformed);
             let cause = Cause { stage, kind, error: error.unwrap_or_default(), attempts: 1 };
-            return Ok(Settled::Record(Box::new(set_aside(task, cause))));
+            return Ok(Settled::Record(Box::new(set_aside(params, task, cause))));
         }
         Fate::Failed(failure) => failure,
     };
     let Ok(event) = &task.entry.event else {
-        return Ok(Settled::Record(Box::new(set_aside(task, failure.into_cause(attempts)))));
+        return Ok(Settled::Record(Box::new(set_aside(params, task, failure.into_cause(attempts)))));
     };
     if !failure.retryable || attempts >= params.max_attempts {
-        return Ok(Settled::Record(Box::new(set_aside(task, failure.into_cause(attempts)))));
+        return Ok(Settled::Record(Box::new(set_aside(params, task, failure.into_cause(attempts)))));
     }
     let retry_in = nth_delay(&params.retry, attempts);
-    count_failure(params, life, event.id, &failure, retry_in).await?;
+    let failed = FailedTry { event_id: event.id, attempt: attempts, error: &failure.error, retry_in };
+    count_failure(params, life, failed).await?;
     tracing::warn!(
         event_id = %event.id, key = event.key, attempts, error = failure.error,
         "extraction failed for now; its key waits for {retry_in:.1?}"
@@ -117,18 +119,10 @@ async fn settle(params: &Params, life: &Lifeline, mut task: Task, fate: Fate) ->
     Ok(Settled::Park(Box::new(task), retry_in))
 }
 
-async fn count_failure(
-    params: &Params,
-    life: &Lifeline,
-    event_id: Uuid,
-    failure: &Failure,
-    retry_in: Duration,
-) -> Result<(), String> {
-    let failed = FailedTry { event_id, error: &failure.error, retry_in };
+async fn count_failure(params: &Params, life: &Lifeline, failed: FailedTry<'_>) -> Result<(), Stop> {
+    params.watched.watch([failed.event_id]);
     let count = || params.ledger.count_failure(&params.group, failed);
-    outage::ride_out(Patience::within(life, &params.chain), &params.outage, count)
-        .await
-        .map_err(|error| outage::chain(&error))
+    outage::ride_out(Patience::within(life, &params.chain), &params.outage, count).await.map_err(Stop::from)
 }
 
 /// Durable before any of them is tried: whoever finds them after the next death knows.
@@ -136,16 +130,16 @@ async fn count_suspects(
     params: &Params,
     life: &Lifeline,
     tasks: impl Iterator<Item = &Task>,
-) -> Result<(), String> {
-    let suspects = tasks.filter(|task| task.is_suspect).filter_map(|task| task.entry.event.as_ref().ok());
-    let suspects: Vec<Uuid> = suspects.map(|event| event.id).collect();
+) -> Result<(), Stop> {
+    let suspects = tasks.filter(|task| task.is_suspect);
+    let suspects = suspects.filter_map(|task| Some((task.entry.event.as_ref().ok()?.id, task.deaths())));
+    let suspects: Vec<(Uuid, u32)> = suspects.collect();
     if suspects.is_empty() {
         return Ok(());
     }
+    params.watched.watch(suspects.iter().map(|(event, _)| *event));
     let count = || params.ledger.count_suspects(&params.group, &suspects);
-    outage::ride_out(Patience::within(life, &params.chain), &params.outage, count)
-        .await
-        .map_err(|error| outage::chain(&error))
+    outage::ride_out(Patience::within(life, &params.chain), &params.outage, count).await.map_err(Stop::from)
 }
 
 /// The pause after the n-th attempt, counted from 1.
@@ -164,19 +158,22 @@ fn crash_of(task: &Task) -> Cause {
         stage: Stage::Extract,
         kind: ErrorKind::Crashed,
         error: format!(
-            "the process died {deaths} times with this event in its hands, the last times with nothing else"
+            "the process died {deaths} times with this event in its hands; from the third time on with nothing else"
         ),
         attempts: deaths,
     }
 }
 
-fn processed(task: Task, outcome: Outcome) -> Recording {
+fn processed(params: &Params, task: Task, outcome: Outcome) -> Recording {
     let event_id = task.entry.event.as_ref().map_or_else(|_| Uuid::nil(), |event| event.id);
     let (attempts, leaves_traces) = (task.past.attempts + 1, task.leaves_traces());
+    if leaves_traces {
+        params.watched.forget(event_id);
+    }
     Recording { event_id, entry: task.entry, outcome, attempts, leaves_traces }
 }
 
-fn set_aside(task: Task, cause: Cause) -> Recording {
+fn set_aside(params: &Params, task: Task, cause: Cause) -> Recording {
     tracing::warn!(
         partition = %task.entry.partition, position = %task.entry.position,
         kind = cause.kind.as_str(), error = cause.error, "event set aside"
@@ -184,6 +181,9 @@ fn set_aside(task: Task, cause: Cause) -> Recording {
     let (attempts, leaves_traces) = (cause.attempts, task.leaves_traces());
     let letter = DeadLetter::of_entry(&task.entry, cause);
     let event_id = letter.ledger_id;
+    if letter.cause.kind.is_dangerous() {
+        params.watched.watch([event_id]); // it may stand in the stream a second time
+    }
     let outcome = Outcome::DeadLettered(Box::new(letter));
     Recording { event_id, entry: task.entry, outcome, attempts, leaves_traces }
 }
