@@ -9,7 +9,8 @@ CREATE INDEX dead_letters_run ON dead_letters (reprocess_run) WHERE reprocess_ru
 ALTER TABLE event_attempts ADD COLUMN first_failed_at TEXT;
 
 -- Since when something is known in full. An outbox row that was processed before one of these times may be missing in
--- the ledger without being lost: `ledger` rises when old ledger rows are deleted, `group:{name}` is when a group began.
+-- the ledger without being lost: `ledger` rises when old ledger rows are deleted, `forgotten` is up to when they were,
+-- `group:{name}` is when a group began.
 CREATE TABLE horizons (
   name TEXT PRIMARY KEY,
   at   TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))

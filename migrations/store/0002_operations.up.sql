@@ -10,7 +10,8 @@ ALTER TABLE factline.event_attempts
   ADD COLUMN first_failed_at timestamptz NOT NULL DEFAULT clock_timestamp();
 
 -- Since when something is known in full. An outbox row that was processed before one of these times may be missing in
--- the ledger without being lost: `ledger` rises when old ledger rows are deleted, `group:{name}` is when a group began.
+-- the ledger without being lost: `ledger` rises when old ledger rows are deleted, `forgotten` is up to when they were,
+-- `group:{name}` is when a group began.
 CREATE TABLE factline.horizons (
   name text PRIMARY KEY,
   at   timestamptz NOT NULL DEFAULT clock_timestamp()

@@ -1,8 +1,7 @@
 //! The Redis adapter: event streams on Redis Streams. All Redis commands live in this folder.
 //!
 //! A partition is the stream `{prefix}:{topic}:{partition}`; `{prefix}:topics` is the set of topics, `{prefix}:meta`
-//! says how many partitions they have, and whether they are
-//! still the same. Redis 6.2 or later.
+//! says how many partitions they have, and whether they are still the same. Redis 6.2 or later.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -75,6 +75,15 @@ async fn three_events_that_abort_the_process_among_a_thousand_good_ones_cost_onl
     let processed = "SELECT count(*) FROM factline.event_ledger WHERE outcome = 'processed'";
     assert_eq!(stage.count(processed).await, 1000);
     assert_eq!(stage.count("SELECT count(*) FROM factline.event_attempts").await, 0);
+
+    // Nor do they if they come once more: what a process died of is not tried again by itself.
+    let daemon = Daemon::start(misbehaving(&stage), stage.folder.path().join(unique("log")));
+    let again = "UPDATE outbox_events SET status = 'pending' WHERE payload ->> 'content' LIKE 'misbehave%'";
+    stage.execute(again).await;
+    stage.insert_messages(1, 1).await;
+    stage.until_recorded(1004).await;
+    until("everything is acknowledged", || async { stage.undrained().await == 0 }).await;
+    assert!(daemon.stop().await.success());
 }
 
 #[tokio::test]
@@ -228,9 +237,16 @@ async fn attempts_outlive_the_process_and_only_the_events_own_key_waits() {
     let daemon = patient();
     until("the second try is counted", || async { stage.count(attempts).await == 2 }).await;
     assert!(daemon.stop().await.success());
+    // One daemon was killed with these in its hands; one that stops leaves them on purpose.
+    let daemon = patient();
+    stage.insert_messages(100, 50).await;
+    stage.until_recorded(1100).await;
+    assert!(daemon.stop().await.success());
+    let deaths = "SELECT max(suspect_count)::bigint FROM factline.event_attempts";
+    assert_eq!(stage.count(deaths).await, 1);
     stage.execute(make_due).await;
     let daemon = patient();
-    stage.until_recorded(1021).await;
+    stage.until_recorded(1121).await;
     stage.assert_exactly_once_in_order().await;
     let exhausted =
         "SELECT count(*) FROM factline.dead_letters WHERE error_kind = 'exhausted' AND attempts = 3";

@@ -10,9 +10,10 @@
 //!   fail, [`outage`];
 //! - what a stream has lost and no ledger has: [`reconcile`] and its [`examiner`];
 //! - what a batch changes in what is known: [`merge`] for facts, [`conversation`];
-//! - the actors, in the order in which an event meets them: [`outbox_poller`], [`stream_publisher`],
-//!   [`consumer_group`] with its [`assignment`], [`fact_extractor`], [`ledger_writer`]; [`batch`] keeps what moves between them in order;
-//!   the [`janitor`] works beside them;
+//! - the actors, in the order in which an event meets them: [`outbox_poller`] with its `recovery`, [`stream_publisher`],
+//!   [`consumer_group`] with its [`assignment`] and what it has `in_flight`, [`fact_extractor`] with its `parking` and
+//!   its [`extraction_thread`], [`ledger_writer`]; [`batch`] keeps what moves between them in order, [`attempts`] is what
+//!   tries leave behind, [`turns`] are whose events the process has in its hands; the [`janitor`] works beside them;
 //! - the [`tree`] that holds them.
 
 pub mod time;
