@@ -30,7 +30,7 @@ use crate::{
 
 mod asking;
 
-use asking::{Read, acknowledge, give_back, leave, portions_of, prepare, read, renew};
+use asking::{Read, acknowledge, forget, leave, portions_of, prepare, read, renew};
 
 /// How long a read waits for the first new entry.
 const READ_WAIT: Duration = Duration::from_millis(500);
@@ -121,6 +121,9 @@ pub struct ConsumerGroup {
     /// What was read and is to be handed on, in this order.
     portions: VecDeque<Portion>,
     renewing: bool,
+    /// Whether partitions are being forgotten, and which are, whose leases are still to be given up.
+    forgetting: bool,
+    forgotten: Vec<Partition>,
     /// Whether leases are being given up; the last time this is for good.
     releasing: bool,
     /// Pauses after reads that went wrong; none, if the last one was right.
@@ -157,6 +160,8 @@ impl ConsumerGroup {
             reads: Vec::new(),
             portions: VecDeque::new(),
             renewing: false,
+            forgetting: false,
+            forgotten: Vec::new(),
             releasing: false,
             delays: None,
         }
@@ -210,35 +215,58 @@ impl ConsumerGroup {
                 _ => Condition::Standby("other daemons read all partitions".into()),
             });
         }
+        self.release_forgotten(ctx);
         self.give_back(ctx);
         self.read(ctx);
     }
 
-    /// Gives back what is another daemon's share by now and has nothing in this one's hands any more. What is parked
-    /// is pending, and counted: the other one goes on with it.
+    /// Has forgotten what is another daemon's share by now and has nothing moving here any more. What is parked of it is
+    /// pending, and counted: the other one goes on with it.
     fn give_back(&mut self, ctx: &mut Context<Self>) {
-        if self.renewing || self.releasing {
-            return; // a renewal or the next one looks again
+        if self.forgetting {
+            return; // whatever ends it looks again
         }
-        let leaving = self.assignment.leaving().iter();
-        let done = |partition: &&Partition| {
-            !self.reads.contains(partition)
-                && !self.in_flight.is_moving(partition)
-                && !self
-                    .portions
-                    .iter()
-                    .any(|portion| portion.tasks.iter().any(|task| task.entry.partition == **partition))
+        let is_in_hand = |partition: &Partition| {
+            let read = self.portions.iter().flat_map(|portion| &portion.tasks);
+            self.reads.contains(partition)
+                || self.in_flight.is_moving(partition)
+                || read.into_iter().any(|task| task.entry.partition == *partition)
         };
-        let done: Vec<Partition> = leaving.filter(done).cloned().collect();
+        let leaving = self.assignment.leaving().iter();
+        let done: Vec<Partition> = leaving.filter(|partition| !is_in_hand(partition)).cloned().collect();
         if done.is_empty() {
             return;
         }
-        self.assignment.left(&done);
-        for partition in &done {
-            self.in_flight.forget(partition);
+        self.forgetting = true;
+        let forgotten = forget(self.params.clone(), self.reader(), done.clone());
+        ctx.spawn(forgotten.into_actor(self).map(move |(), group, ctx| {
+            group.forgetting = false;
+            for partition in &done {
+                group.in_flight.forget(partition);
+            }
+            group.forgotten = done;
+            group.release_forgotten(ctx);
+        }));
+    }
+
+    /// Gives the leases of what was forgotten back, unless it has come back meanwhile. Not while they are renewed: what
+    /// a renewal has got would be held by nobody.
+    fn release_forgotten(&mut self, ctx: &mut Context<Self>) {
+        if self.renewing || self.releasing {
+            return;
         }
+        let leaving = self.assignment.leaving();
+        let released: Vec<Partition> =
+            self.forgotten.drain(..).filter(|partition| leaving.contains(partition)).collect();
+        if released.is_empty() {
+            return;
+        }
+        self.assignment.left(&released);
         self.releasing = true;
-        let release = give_back(self.params.clone(), self.reader(), done);
+        let (group, number) = (&self.params.settings.group, released.len());
+        tracing::info!(group, partitions = number, "partitions given to another daemon");
+        let (keeper, names) = (self.params.keeper.clone(), self.params.lease_names(&released));
+        let release = async move { keeper.release(&names).await };
         ctx.spawn(release.into_actor(self).map(|released, group, ctx| {
             group.releasing = false;
             if let Err(error) = released {
@@ -368,6 +396,7 @@ impl ConsumerGroup {
     fn forget_all(&mut self) {
         self.in_flight = InFlight::default();
         self.portions.clear();
+        self.forgotten.clear();
         self.life.set_in_flight(0);
     }
 

@@ -212,8 +212,8 @@ impl FactExtractor {
         if let Some(alarm) = self.alarm.take() {
             ctx.cancel_future(alarm);
         }
-        // What is due already has asked for its turn.
-        if let Some(due) = bench.parking.next_due().filter(|due| *due > Instant::now()) {
+        // What is due already has asked for its turn, which wakes us as well.
+        if let Some(due) = bench.parking.next_due().filter(|_| !self.asks_for_turn) {
             let pause = due.saturating_duration_since(Instant::now());
             self.alarm = Some(ctx.run_later(pause, |extractor, ctx| {
                 extractor.alarm = None;

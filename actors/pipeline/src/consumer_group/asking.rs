@@ -135,12 +135,9 @@ async fn with_past(
     Ok(tasks)
 }
 
-/// Gives partitions back of which nothing is moving. What is parked is forgotten here, and nobody need suspect it.
-pub(super) async fn give_back(
-    params: Params,
-    reader: Reader,
-    partitions: Vec<Partition>,
-) -> Result<(), Error> {
+/// Has partitions forgotten of which nothing is moving: what is parked there is tried here no more, and nobody need
+/// suspect it.
+pub(super) async fn forget(params: Params, reader: Reader, partitions: Vec<Partition>) {
     for partition in &partitions {
         let (forgotten, is_forgotten) = oneshot::channel();
         let extractor = &params.extractors[params.extractor_of(partition)];
@@ -152,9 +149,6 @@ pub(super) async fn give_back(
         is_forgotten.await.ok();
     }
     return_pending(&params, &reader, &partitions).await;
-    let (group, number) = (&params.settings.group, partitions.len());
-    tracing::info!(group, partitions = number, "partitions given to another daemon");
-    params.keeper.release(&params.lease_names(&partitions)).await
 }
 
 /// Gives everything up, for good.
