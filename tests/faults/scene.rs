@@ -89,7 +89,7 @@ pub(super) async fn settled(stage: &Stage) {
     })
     .await;
     stage.assert_exactly_once_in_order().await;
-    // Events of one transaction are recorded at one time: what is believed in the end shows their order.
+    // Events of one transaction may be recorded at one time: what is believed in the end shows their order.
     let misplaced = "SELECT count(*) FROM ( \
                        SELECT DISTINCT ON (key) key, payload ->> 'content' AS said FROM outbox_events \
                        WHERE key ~ '^k[0-9]+-[0-9]+$' ORDER BY key, id DESC) AS last \
