@@ -14,22 +14,6 @@ use uuid::Uuid;
 
 use super::{attributes_in, bytes_in, count, failed, text_in, time_of};
 
-/// The columns of an entry that are CloudEvents attributes, and named like them.
-const ATTRIBUTES: [&str; 12] = [
-    "specversion",
-    "id",
-    "source",
-    "type",
-    "subject",
-    "time",
-    "datacontenttype",
-    "partitionkey",
-    "sequence",
-    "traceparent",
-    "tracestate",
-    "data",
-];
-
 /// An event that is to be appended.
 pub(super) struct Entry<'a> {
     pub(super) event: &'a Event,
@@ -221,7 +205,7 @@ pub(super) fn all_delivered(rows: &[SqliteRow]) -> Result<Vec<Delivered>, Error>
 fn delivered_of(row: &SqliteRow) -> Result<Delivered, sqlx::Error> {
     let partition = partition_in(row)?;
     let appended_at = text_in(row, "appended_at")?.and_then(|text| time_of(&text).ok());
-    let attributes = attributes_in(row, &ATTRIBUTES)?;
+    let attributes = attributes_in(row, &cloudevent::ATTRIBUTES)?;
     let taken_from: Option<&str> = row.try_get("consumer")?;
     Ok(Delivered {
         event: cloudevent::parse(&partition.topic, attributes, appended_at.unwrap_or_else(Utc::now)),

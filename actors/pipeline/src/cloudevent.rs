@@ -14,6 +14,22 @@ use crate::{
 /// The fields of one entry as they came from the stream.
 pub type RawEntry = Vec<(Vec<u8>, Vec<u8>)>;
 
+/// The attributes that an entry may have, by the names of its fields.
+pub const ATTRIBUTES: [&str; 12] = [
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "subject",
+    "time",
+    "datacontenttype",
+    "partitionkey",
+    "sequence",
+    "traceparent",
+    "tracestate",
+    "data",
+];
+
 /// Why an entry is not an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -265,21 +281,7 @@ mod tests {
     }
 
     fn name() -> impl Strategy<Value = Vec<u8>> {
-        let known = [
-            "specversion",
-            "id",
-            "source",
-            "type",
-            "subject",
-            "time",
-            "datacontenttype",
-            "partitionkey",
-            "sequence",
-            "traceparent",
-            "tracestate",
-            "data",
-        ];
-        prop_oneof![9 => select(known.to_vec()).prop_map(Into::into), 1 => any::<Vec<u8>>()]
+        prop_oneof![9 => select(ATTRIBUTES.to_vec()).prop_map(Into::into), 1 => any::<Vec<u8>>()]
     }
 
     proptest! {

@@ -121,13 +121,22 @@ pub struct ConsumerGroup {
     /// What was read and is to be handed on, in this order.
     portions: VecDeque<Portion>,
     renewing: bool,
-    /// Whether partitions are being forgotten, and which are, whose leases are still to be given up.
-    forgetting: bool,
-    forgotten: Vec<Partition>,
+    giving_back: GivingBack,
     /// Whether leases are being given up; the last time this is for good.
     releasing: bool,
     /// Pauses after reads that went wrong; none, if the last one was right.
     delays: Option<Delays>,
+}
+
+/// How far the partitions have come that become another daemon's.
+#[derive(Debug, Default)]
+enum GivingBack {
+    #[default]
+    Nothing,
+    /// The extractors and the stream are told.
+    Forgetting,
+    /// The leases are still to be given up.
+    Forgotten(Vec<Partition>),
 }
 
 /// Tasks of one extractor that go together.
@@ -160,8 +169,7 @@ impl ConsumerGroup {
             reads: Vec::new(),
             portions: VecDeque::new(),
             renewing: false,
-            forgetting: false,
-            forgotten: Vec::new(),
+            giving_back: GivingBack::Nothing,
             releasing: false,
             delays: None,
         }
@@ -223,7 +231,7 @@ impl ConsumerGroup {
     /// Has forgotten what is another daemon's share by now and has nothing moving here any more. What is parked of it is
     /// pending, and counted: the other one goes on with it.
     fn give_back(&mut self, ctx: &mut Context<Self>) {
-        if self.forgetting {
+        if !matches!(self.giving_back, GivingBack::Nothing) {
             return; // whatever ends it looks again
         }
         let is_in_hand = |partition: &Partition| {
@@ -237,14 +245,13 @@ impl ConsumerGroup {
         if done.is_empty() {
             return;
         }
-        self.forgetting = true;
+        self.giving_back = GivingBack::Forgetting;
         let forgotten = forget(self.params.clone(), self.reader(), done.clone());
         ctx.spawn(forgotten.into_actor(self).map(move |(), group, ctx| {
-            group.forgetting = false;
             for partition in &done {
                 group.in_flight.forget(partition);
             }
-            group.forgotten = done;
+            group.giving_back = GivingBack::Forgotten(done);
             group.release_forgotten(ctx);
         }));
     }
@@ -255,9 +262,11 @@ impl ConsumerGroup {
         if self.renewing || self.releasing {
             return;
         }
+        let GivingBack::Forgotten(forgotten) = &self.giving_back else { return };
         let leaving = self.assignment.leaving();
         let released: Vec<Partition> =
-            self.forgotten.drain(..).filter(|partition| leaving.contains(partition)).collect();
+            forgotten.iter().filter(|partition| leaving.contains(partition)).cloned().collect();
+        self.giving_back = GivingBack::Nothing;
         if released.is_empty() {
             return;
         }
@@ -396,7 +405,9 @@ impl ConsumerGroup {
     fn forget_all(&mut self) {
         self.in_flight = InFlight::default();
         self.portions.clear();
-        self.forgotten.clear();
+        if matches!(self.giving_back, GivingBack::Forgotten(_)) {
+            self.giving_back = GivingBack::Nothing;
+        }
         self.life.set_in_flight(0);
     }
 
