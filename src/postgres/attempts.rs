@@ -135,3 +135,24 @@ pub(super) async fn forget_settled(connection: &mut PgConnection) -> Result<u64,
     );
     Ok(deleted.execute(connection).await.map_err(failed)?.rows_affected())
 }
+
+/// Sets the counts of deaths to what they are to be.
+pub(super) async fn absolve(
+    connection: &mut PgConnection,
+    group: &str,
+    deaths: &[(Uuid, u32)],
+) -> Result<(), Error> {
+    let (events, deaths): (Vec<Uuid>, Vec<i32>) =
+        deaths.iter().map(|(event, deaths)| (*event, i32::try_from(*deaths).unwrap_or(i32::MAX))).unzip();
+    sqlx::query(
+        "UPDATE factline.event_attempts AS a SET suspect_count = s.deaths \
+         FROM unnest($2::uuid[], $3::int[]) AS s(id, deaths) WHERE a.consumer_group = $1 AND a.event_id = s.id::text",
+    )
+    .bind(group)
+    .bind(events)
+    .bind(deaths)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}

@@ -70,6 +70,10 @@ impl Ledger for Store {
             .await
     }
 
+    async fn absolve(&self, group: &str, deaths: &[(Uuid, u32)]) -> Result<(), Error> {
+        self.database.timely(async |connection| attempts::absolve(connection, group, deaths).await).await
+    }
+
     async fn troubled(&self, group: &str, limit: usize) -> Result<Vec<Uuid>, Error> {
         self.database
             .timely(async |connection| attempts::select_troubled(connection, group, limit).await)

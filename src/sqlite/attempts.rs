@@ -132,3 +132,21 @@ pub(super) async fn forget_settled(connection: &mut SqliteConnection) -> Result<
     );
     Ok(deleted.execute(connection).await.map_err(failed)?.rows_affected())
 }
+
+/// Sets the counts of deaths to what they are to be.
+pub(super) async fn absolve(
+    connection: &mut SqliteConnection,
+    group: &str,
+    deaths: &[(Uuid, u32)],
+) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE event_attempts SET suspect_count = s.value ->> 1 FROM json_each(?2) AS s \
+         WHERE consumer_group = ?1 AND event_id = s.value ->> 0",
+    )
+    .bind(group)
+    .bind(json(deaths)?)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}

@@ -91,6 +91,12 @@ impl Ledger for Store {
         transaction.commit().await.map_err(failed)
     }
 
+    async fn absolve(&self, group: &str, deaths: &[(Uuid, u32)]) -> Result<(), Error> {
+        let mut transaction = self.database.write().await?;
+        attempts::absolve(&mut transaction, group, deaths).await?;
+        transaction.commit().await.map_err(failed)
+    }
+
     async fn troubled(&self, group: &str, limit: usize) -> Result<Vec<Uuid>, Error> {
         attempts::select_troubled(self.database.reader(), group, limit).await
     }

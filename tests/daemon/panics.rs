@@ -183,6 +183,9 @@ impl Ledger for Buggy<dyn Ledger> {
     async fn count_suspects(&self, group: &str, deaths: &[(Uuid, u32)]) -> Result<(), Error> {
         self.inner.count_suspects(group, deaths).await
     }
+    async fn absolve(&self, group: &str, deaths: &[(Uuid, u32)]) -> Result<(), Error> {
+        self.inner.absolve(group, deaths).await
+    }
     async fn troubled(&self, group: &str, limit: usize) -> Result<Vec<Uuid>, Error> {
         self.inner.troubled(group, limit).await
     }

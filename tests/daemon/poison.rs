@@ -87,6 +87,26 @@ async fn three_events_that_abort_the_process_among_a_thousand_good_ones_cost_onl
 }
 
 #[tokio::test]
+async fn an_event_that_fails_for_now_is_not_blamed_for_the_deaths_that_another_one_caused() {
+    let stage = Stage::new().await;
+    insert_misdeeds(&stage, "error always", std::iter::once("c1".to_owned())).await;
+    stage.insert_messages(100, 10).await;
+    insert_misdeeds(&stage, "abort", std::iter::once("elsewhere".to_owned())).await;
+    let start = || {
+        let mut command = misbehaving(&stage);
+        // Due again at every start, and never exhausted before the other one has done its worst.
+        command.env("FACTLINE__GROUPS__FACTS__MAX_ATTEMPTS", "20");
+        command
+    };
+    restart_until(&stage, start, async || stage.recorded().await == 102).await;
+    stage.assert_exactly_once_in_order().await;
+    for kind in ["exhausted", "crashed"] {
+        let letters = format!("SELECT count(*) FROM factline.dead_letters WHERE error_kind = '{kind}'");
+        assert_eq!(stage.count(letters).await, 1, "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn an_event_that_takes_all_memory_costs_only_itself() {
     let stage = Stage::new().await;
     stage.insert_messages(200, 20).await;

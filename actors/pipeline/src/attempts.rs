@@ -89,19 +89,21 @@ pub struct Task {
     pub past: Past,
     /// Whether it was in the hands of a process that is gone, and is to be counted before it is tried.
     pub is_suspect: bool,
+    /// Whether the store has something about earlier tries.
+    pub is_known: bool,
 }
 
 impl Task {
     /// An entry that nobody has had before.
     #[must_use]
     pub fn fresh(entry: Delivered) -> Self {
-        Self { entry, past: Past::default(), is_suspect: false }
+        Self { entry, past: Past::default(), is_suspect: false, is_known: false }
     }
 
     /// Whether the store has something about earlier tries, or will have before the next one.
     #[must_use]
     pub fn leaves_traces(&self) -> bool {
-        self.is_suspect || self.past.attempts > 0 || self.past.suspected > 0
+        self.is_suspect || self.is_known
     }
 
     /// Whether it is under so much suspicion that nothing else may be in this process' hands while it is tried.

@@ -112,6 +112,9 @@ pub trait Ledger: Send + Sync {
     /// Keeps for each of these events of how many deaths of processes it has been part.
     async fn count_suspects(&self, group: &str, deaths: &[(Uuid, u32)]) -> Result<(), Error>;
 
+    /// Takes suspicion back: these events outlived their try, or were not tried. Each keeps so many deaths.
+    async fn absolve(&self, group: &str, deaths: &[(Uuid, u32)]) -> Result<(), Error>;
+
     /// The events of which tries left something behind, and those of the latest `limit` dead letters that a thread or a
     /// process was lost to.
     async fn troubled(&self, group: &str, limit: usize) -> Result<Vec<Uuid>, Error>;

@@ -234,6 +234,7 @@ impl OutboxPoller {
         ctx.spawn(recovery.into_actor(self).map(|recovered, poller, ctx| {
             poller.busy = false;
             match recovered {
+                Ok(0) if !poller.republishing => poller.life.set_condition(Condition::Healthy),
                 Ok(rows) => poller.republishing |= rows > 0,
                 Err(error) if error.is_outage() => return poller.finish_if_drained(ctx),
                 // Looking once more would not help; the rows are as they were, and so is everything else.

@@ -124,10 +124,11 @@ async fn with_past(
             positions.push(entry.position);
             continue;
         }
-        let past = id.and_then(|id| history.tried.get(&id)).copied().unwrap_or_default();
+        let known = id.and_then(|id| history.tried.get(&id)).copied();
         let was_in_hand =
             entry.taken_from.as_deref().is_some_and(|owner| !params.is_ours(owner) && owner != RETURNED);
-        tasks.push(Task { is_suspect: id.is_some() && was_in_hand, entry, past });
+        let (is_suspect, past) = (id.is_some() && was_in_hand, known.unwrap_or_default());
+        tasks.push(Task { entry, past, is_suspect, is_known: known.is_some() });
     }
     for (partition, positions) in recorded {
         params.stream.acknowledge(group, &partition, &positions).await?;

@@ -65,6 +65,7 @@ impl Extractor for Obedient {
 struct Counts {
     failures: Mutex<HashMap<Uuid, u32>>,
     suspects: Mutex<Vec<(Uuid, u32)>>,
+    absolved: Mutex<Vec<(Uuid, u32)>>,
 }
 
 #[async_trait]
@@ -86,6 +87,10 @@ impl Ledger for Counts {
     }
     async fn count_suspects(&self, _: &str, deaths: &[(Uuid, u32)]) -> Result<(), Error> {
         self.suspects.lock().unwrap().extend(deaths);
+        Ok(())
+    }
+    async fn absolve(&self, _: &str, deaths: &[(Uuid, u32)]) -> Result<(), Error> {
+        self.absolved.lock().unwrap().extend(deaths);
         Ok(())
     }
     async fn troubled(&self, _: &str, _: usize) -> Result<Vec<Uuid>, Error> {
@@ -329,6 +334,16 @@ async fn a_suspect_at_its_limit_waits_for_the_head_of_its_key() {
     let tasks = vec![message("a", "fail for now"), suspect(message("a", "a2"), 2)];
     assert!(fixture.try_all(tasks).await.is_empty());
     assert_eq!(outcomes(&fixture.settle(vec![]).await), ["exhausted", "crashed"]);
+}
+
+#[actix::test]
+async fn a_suspect_that_outlives_its_try_is_a_suspect_no_more_and_one_that_was_not_tried_is_as_it_was() {
+    let mut fixture = Fixture::new(Duration::from_secs(9));
+    let tasks = vec![suspect(message("a", "fail for now"), 1), suspect(message("a", "a2"), 1)];
+    let (tried, behind) = (id(&tasks[0]), id(&tasks[1]));
+    assert!(fixture.try_all(tasks).await.is_empty());
+    assert_eq!(*fixture.counts.suspects.lock().unwrap(), [(tried, 2), (behind, 2)]);
+    assert_eq!(*fixture.counts.absolved.lock().unwrap(), [(tried, 0), (behind, 1)]);
 }
 
 #[actix::test]

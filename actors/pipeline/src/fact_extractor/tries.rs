@@ -37,13 +37,14 @@ pub(super) async fn try_all(
         if is_condemned(&task) {
             plan.push((batch, Planned::SetAside(Box::new(task))));
         } else {
+            let (before, is_known) = (task.past.suspected, task.leaves_traces());
             task.past.suspected = task.deaths();
-            plan.push((batch, Planned::Try(task.past)));
+            plan.push((batch, Planned::Try { past: task.past, before, is_known }));
             entries.push(task.entry);
         }
     }
     let mut tried = bench.thread.extract(&params.tools, entries, || life.progress()).await.into_iter();
-    let mut recordings = Vec::with_capacity(plan.len());
+    let (mut recordings, mut absolved) = (Vec::with_capacity(plan.len()), Vec::new());
     for (batch, planned) in plan {
         let settled = match planned {
             Planned::SetAside(task) if bench.holds(&task.entry) => Settled::Park(task, Duration::ZERO),
@@ -51,13 +52,16 @@ pub(super) async fn try_all(
                 let cause = crash_of(&task);
                 Settled::Record(Box::new(set_aside(params, *task, cause)))
             }
-            Planned::Try(past) => {
+            Planned::Try { past, before, is_known } => {
                 let Some((entry, fate)) = tried.next() else { break };
                 // It was counted, and this process is alive.
-                let task = Task { entry, past, is_suspect: false };
+                let task = Task { entry, past, is_suspect: false, is_known };
                 // Whatever came of it does not count before the head of its key has come through.
                 let fate = if bench.holds(&task.entry) { Fate::Behind } else { fate };
-                settle(params, life, task, fate).await?
+                // Whoever waits from now on is not in hand: if the process dies, it was not this one.
+                let remains = if fate == Fate::Behind { before } else { 0 };
+                let settled = settle(params, life, task, fate).await?;
+                absolved_of(settled, remains, &mut absolved)
             }
         };
         match settled {
@@ -70,12 +74,31 @@ pub(super) async fn try_all(
             }
         }
     }
+    if !absolved.is_empty() {
+        let absolve = || params.ledger.absolve(&params.group, &absolved);
+        outage::ride_out(Patience::within(life, &params.chain), &params.outage, absolve).await?;
+    }
     Ok(recordings)
+}
+
+/// What is parked keeps so much suspicion.
+fn absolved_of(settled: Settled, remains: u32, absolved: &mut Vec<(Uuid, u32)>) -> Settled {
+    let Settled::Park(mut task, pause) = settled else { return settled };
+    if let Some(event) = task.entry.event.as_ref().ok().filter(|_| task.past.suspected != remains) {
+        absolved.push((event.id, remains));
+        task.past.suspected = remains;
+    }
+    Settled::Park(task, pause)
 }
 
 enum Planned {
     SetAside(Box<Task>),
-    Try(Past),
+    Try {
+        past: Past,
+        /// The deaths that it was part of, the last one not included.
+        before: u32,
+        is_known: bool,
+    },
 }
 
 enum Settled {
@@ -115,6 +138,7 @@ async fn settle(params: &Params, life: &Lifeline, mut task: Task, fate: Fate) ->
         "extraction failed for now; its key waits for {retry_in:.1?}"
     );
     task.past.attempts = attempts;
+    task.is_known = true;
     task.past.due_in = Duration::ZERO;
     Ok(Settled::Park(Box::new(task), retry_in))
 }
