@@ -133,8 +133,8 @@ impl Stage {
             self.count("SELECT count(*) FROM outbox_events WHERE status = 'pending'").await == 0
         })
         .await;
-        let lost = "SELECT count(*) FROM outbox_events AS o WHERE status = 'processed' AND NOT EXISTS ( \
-                    SELECT FROM factline.event_ledger AS l WHERE l.event_id = o.event_id)";
+        let lost = "SELECT count(*) FROM outbox_events AS o LEFT JOIN factline.event_ledger AS l USING (event_id) \
+                    WHERE o.status = 'processed' AND l.event_id IS NULL";
         // The ledger's key makes a doubled row impossible; a doubled effect would show in the conversation.
         let doubled = "SELECT count(*) FROM factline.conversations AS c LEFT JOIN ( \
                        SELECT o.key, count(*) AS said FROM factline.event_ledger AS l JOIN outbox_events AS o \

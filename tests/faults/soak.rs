@@ -106,6 +106,7 @@ async fn soak() {
     let faults = setting("FACTLINE_SOAK_FAULTS").unwrap_or_else(|| FAULTS.to_owned());
     let faults: Vec<&str> = faults.split(',').collect();
     let (random, seed) = Random::seeded();
+    println!("seed={seed}");
     let (postgres, redis) = (Postgres::start_own(), Redis::start_own());
     let stage = stage_on(&postgres, &redis).await;
     let mut soak = Soak { postgres, redis, stage, daemons: Vec::new(), random };

@@ -354,8 +354,11 @@ impl ConsumerGroup {
 
     /// Hands on what was read, one portion after the other, each when its turn has come. Then reads on.
     fn hand_on(&mut self, ctx: &mut Context<Self>) {
-        if self.life.is_stopping() {
-            self.portions.clear(); // all of it is pending
+        if self.life.is_stopping()
+            && let Some(first) = self.portions.iter().position(|portion| portion.goes_alone)
+        {
+            // There may be many, one by one; they, and what comes after them, are pending.
+            self.portions.truncate(first);
         }
         let Some(portion) = self.portions.pop_front() else {
             self.finish_if_drained(ctx);
