@@ -1,6 +1,6 @@
 //! Builds the adapters and the tree, in flow order; the one place that knows both.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 use factline_pipeline::{
@@ -56,10 +56,8 @@ pub struct Wiring<'a> {
     pub adapters: Adapters,
     /// Which parts of it run here.
     pub parts: Parts,
-    /// Where the HTTP server listens, if anywhere.
-    pub listener: Option<TcpListener>,
-    /// Where it finds the tree that it is part of.
-    pub seen: admin::Seen,
+    /// The HTTP server's part.
+    pub admin: admin::Params,
     /// What all parts share.
     pub process: Process,
 }
@@ -73,7 +71,7 @@ const JANITORS_PAUSE: Duration = Duration::from_millis(10);
 /// What there is to reconcile between outbox, streams and ledger.
 #[must_use]
 pub fn reconciliation(config: &Config, adapters: &Adapters) -> reconcile::Params {
-    let Adapters { databases, stream } = adapters;
+    let Adapters { databases, stream, .. } = adapters;
     let subscription =
         |group: &config::Group| Subscription { group: group.name.clone(), topics: group.topics.clone() };
     let one_clock = config.source.url == config.store.url;
@@ -90,7 +88,7 @@ pub fn reconciliation(config: &Config, adapters: &Adapters) -> reconcile::Params
 /// The whole tree, in flow order.
 #[must_use]
 pub fn tree(wiring: Wiring<'_>) -> SupervisorSpec {
-    let Wiring { config, adapters, parts, listener, seen, process } = wiring;
+    let Wiring { config, adapters, parts, admin, process } = wiring;
     let tuning = config.policies();
     let holder = holder_name(&config.instance);
     let mut root = SupervisorSpec::new("root");
@@ -106,9 +104,7 @@ pub fn tree(wiring: Wiring<'_>) -> SupervisorSpec {
         root = root.supervisor(tuning.supervisor("root/consumers", consumers));
     }
     root = root.child(janitor(config, &adapters, parts, &holder, &tuning));
-    if let Some(listener) = listener {
-        root = root.child(tuning.child("root/admin", admin::child(listener, seen)));
-    }
+    root = root.child(tuning.child("root/admin", admin::child(admin)));
     tuning.supervisor("root", root)
 }
 
@@ -128,7 +124,7 @@ fn outage_policy(config: &Config) -> BackoffPolicy {
 }
 
 fn relay(config: &Config, adapters: &Adapters, holder: &str, tuning: &dyn Tuning) -> SupervisorSpec {
-    let Adapters { databases, stream } = adapters;
+    let Adapters { databases, stream, .. } = adapters;
     let relay = tree::Relay {
         outbox: databases.outbox.clone(),
         ledger: databases.ledger.clone(),
@@ -165,7 +161,7 @@ fn consumer_group(
     holder: &str,
     tuning: &dyn Tuning,
 ) -> SupervisorSpec {
-    let Adapters { databases, stream } = adapters;
+    let Adapters { databases, stream, .. } = adapters;
     let partitions: Vec<_> = group.topics.iter().flat_map(|topic| stream.partitions(topic)).collect();
     let spec = tree::Group {
         stream: stream.clone(),
@@ -208,7 +204,7 @@ fn janitor(
     holder: &str,
     tuning: &dyn Tuning,
 ) -> factline_supervision::ChildSpec {
-    let Adapters { databases, stream } = adapters;
+    let Adapters { databases, stream, .. } = adapters;
     let relays = parts != Parts::Consumers;
     let params = janitor::Params {
         attempts: databases.ledger.clone(),

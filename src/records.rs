@@ -6,6 +6,8 @@ use factline_pipeline::{dead_letter::Origin, outage::Error};
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::observation::{OpenLetters, Retrying};
+
 /// Which facts to list. Newest first.
 #[derive(Debug, Clone, Default)]
 pub struct FactFilter {
@@ -262,6 +264,12 @@ pub trait Records: Send + Sync {
 
     /// Conversations, the ones with the latest messages first.
     async fn conversations(&self, limit: u32) -> Result<Vec<ConversationRecord>, Error>;
+
+    /// How many dead letters are open, and since when.
+    async fn open_letters(&self) -> Result<OpenLetters, Error>;
+
+    /// Events that were tried and have not taken effect yet, the one that has waited longest first.
+    async fn retrying(&self, limit: u32) -> Result<Vec<Retrying>, Error>;
 
     /// How much there is. Counts whole tables: for a person who asks, not for a scrape.
     async fn totals(&self) -> Result<Totals, Error>;

@@ -16,6 +16,7 @@ use crate::{
     config::{Config, Service, service_of},
     dead_letters::DeadLetters,
     evidence::Evidence,
+    observation::{DatabaseServer, StreamServer},
     postgres,
     records::Records,
     redis, sqlite,
@@ -77,22 +78,41 @@ pub struct Databases {
     pub dead_letters: Arc<dyn DeadLetters>,
     /// What there is to verify.
     pub evidence: Arc<dyn Evidence>,
+    /// The outbox's server.
+    pub source_server: Arc<dyn DatabaseServer>,
+    /// The store's server.
+    pub store_server: Arc<dyn DatabaseServer>,
 }
 
 impl Databases {
     /// The store has all ports but the outbox's.
-    fn of<S>(outbox: Arc<dyn Outbox>, store: Arc<S>) -> Self
+    fn of<S>(source: Source, store: Arc<S>) -> Self
     where
-        S: Ledger + Leases + Records + DeadLetters + Evidence + 'static,
+        S: Ledger + Leases + Records + DeadLetters + Evidence + DatabaseServer + 'static,
     {
         Self {
-            outbox,
+            outbox: source.outbox,
+            source_server: source.server,
+            store_server: store.clone(),
             ledger: store.clone(),
             leases: store.clone(),
             records: store.clone(),
             dead_letters: store.clone(),
             evidence: store,
         }
+    }
+}
+
+/// The outbox under both of its ports.
+struct Source {
+    outbox: Arc<dyn Outbox>,
+    server: Arc<dyn DatabaseServer>,
+}
+
+impl Source {
+    fn of<O: Outbox + DatabaseServer + 'static>(outbox: O) -> Self {
+        let outbox = Arc::new(outbox);
+        Self { outbox: outbox.clone(), server: outbox }
     }
 }
 
@@ -103,6 +123,8 @@ pub struct Adapters {
     pub databases: Databases,
     /// The streams.
     pub stream: Arc<dyn EventStream>,
+    /// Their server.
+    pub stream_server: Arc<dyn StreamServer>,
 }
 
 /// Opens what the configuration names, waiting for servers that are not up yet.
@@ -129,13 +151,13 @@ impl<'a> Opener<'a> {
     /// Opens everything.
     pub async fn adapters(&mut self) -> Result<Adapters, Error> {
         let databases = self.databases().await?;
-        let stream = self.stream().await?;
-        Ok(Adapters { databases, stream })
+        let (stream, stream_server) = self.stream_and_server().await?;
+        Ok(Adapters { databases, stream, stream_server })
     }
 
     /// Opens the outbox and the store.
     pub async fn databases(&mut self) -> Result<Databases, Error> {
-        let outbox = self.outbox().await?;
+        let source = self.source().await?;
         let store = &self.config.store;
         if service_of(&store.url) == Some(Service::Postgres) {
             let pool = postgres::pool(&store.url, store.pool)
@@ -144,14 +166,14 @@ impl<'a> Opener<'a> {
                        up` was run";
             self.reached("store.url", fix, || postgres::store::ready(&pool)).await?;
             let store = Arc::new(postgres::store::Store::new(pool));
-            return Ok(Databases::of(outbox, store));
+            return Ok(Databases::of(source, store));
         }
         let database = self.file("store.url", &store.url).await?;
         let store = Arc::new(sqlite::Store::new(database));
-        Ok(Databases::of(outbox, store))
+        Ok(Databases::of(source, store))
     }
 
-    async fn outbox(&mut self) -> Result<Arc<dyn Outbox>, Error> {
+    async fn source(&mut self) -> Result<Source, Error> {
         let source = &self.config.source;
         if service_of(&source.url) == Some(Service::Postgres) {
             let pool = postgres::pool(&source.url, source.pool)
@@ -160,16 +182,20 @@ impl<'a> Opener<'a> {
             let fix = "check that PostgreSQL runs, that source.url (SOURCE_DATABASE_URL or DATABASE_URL) is right, \
                        and that the outbox table is as [source] says";
             let open = || postgres::outbox::Outbox::open(pool.clone(), &table);
-            return Ok(Arc::new(self.reached("source.url", fix, open).await?));
+            return Ok(Source::of(self.reached("source.url", fix, open).await?));
         }
         let database = self.file("source.url", &source.url).await?;
-        Ok(Arc::new(sqlite::Outbox::new(database, &source.table, &source.name)))
+        Ok(Source::of(sqlite::Outbox::new(database, &source.table, &source.name)))
     }
 
     /// Opens the streams; fails if they have another number of partitions than we think.
     pub async fn stream(&mut self) -> Result<Arc<dyn EventStream>, Error> {
+        Ok(self.stream_and_server().await?.0)
+    }
+
+    async fn stream_and_server(&mut self) -> Result<Streams, Error> {
         let stream = &self.config.stream;
-        let (wanted, recorded, opened): (u16, u16, Arc<dyn EventStream>) =
+        let (wanted, recorded, opened): (u16, u16, Streams) =
             if service_of(&stream.url) == Some(Service::Redis) {
                 let settings = redis::Settings {
                     prefix: stream.prefix.clone(),
@@ -180,13 +206,13 @@ impl<'a> Opener<'a> {
                     .map_err(|error| Error::Unusable { key: "stream.url", source: error.into() })?;
                 let fix = "check that Redis runs and that stream.url (REDIS_URL) is right";
                 let recorded = self.reached("stream.url", fix, || opened.recorded_partitions()).await?;
-                (stream.partitions, recorded, Arc::new(opened))
+                (stream.partitions, recorded, both(opened))
             } else {
                 let database = self.file("stream.url", &stream.url).await?;
                 let opened = sqlite::Stream::new(database, stream.partitions, stream.max_length);
                 let fix = "check that the file may be written";
                 let recorded = self.reached("stream.url", fix, || opened.recorded_partitions()).await?;
-                (stream.partitions, recorded, Arc::new(opened))
+                (stream.partitions, recorded, both(opened))
             };
         if wanted != recorded {
             return Err(Error::Partitions { wanted, recorded });
@@ -243,6 +269,14 @@ impl<'a> Opener<'a> {
             tokio::time::sleep(CONNECT_EVERY).await;
         }
     }
+}
+
+/// The streams under both of their ports.
+type Streams = (Arc<dyn EventStream>, Arc<dyn StreamServer>);
+
+fn both<S: EventStream + StreamServer + 'static>(stream: S) -> Streams {
+    let stream = Arc::new(stream);
+    (stream.clone(), stream)
 }
 
 /// Writes down when groups began that begin now.

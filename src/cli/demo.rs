@@ -34,8 +34,10 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<Verdict> {
         config: &config,
         adapters: adapters.clone(),
         parts: Parts::All,
-        listener: None,
-        seen: admin::Seen::default(),
+        admin: admin::Params {
+            listener: None,
+            state: Arc::new(admin::State::new(&config, adapters.clone())),
+        },
         process: app::Process::default(),
     };
     let tree = factline_supervision::start(app::tree(wiring)).await?;

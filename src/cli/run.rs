@@ -58,10 +58,11 @@ async fn start(config: &Config, parts: Parts, process: Process) -> anyhow::Resul
     let mut opener = Opener::new(config);
     let adapters = opener.adapters().await?;
     opener.begin_groups(&adapters.databases).await?;
-    let seen = admin::Seen::default();
-    let wiring = Wiring { config, adapters, parts, listener, seen: Arc::clone(&seen), process };
-    let tree = factline_supervision::start(app::tree(wiring)).await?;
-    seen.get_or_init(|| tree.clone());
+    let state = Arc::new(admin::State::new(config, adapters.clone()));
+    let admin = admin::Params { listener: listener.map(Arc::new), state: state.clone() };
+    let tree =
+        factline_supervision::start(app::tree(Wiring { config, adapters, parts, admin, process })).await?;
+    state.tree.get_or_init(|| tree.clone());
     Ok(tree)
 }
 

@@ -49,6 +49,7 @@ impl Config {
         self.check_numbers(&mut wrong);
         self.check_groups(&mut wrong);
         self.check_admin(&mut wrong);
+        self.check_telemetry(&mut wrong);
         self.check_policies(&mut wrong);
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
@@ -191,17 +192,46 @@ impl Config {
     }
 
     fn check_admin(&self, wrong: &mut Vec<String>) {
+        at_least_one("admin.rate", self.admin.rate, wrong);
+        at_least_one("admin.max_body", self.admin.max_body, wrong);
+        for (name, token) in &self.admin.tokens {
+            let is_hash =
+                token.sha256.len() == 64 && token.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if !is_hash {
+                wrong.push(format!(
+                    "admin.tokens.{name}.sha256 is no SHA-256 in hex: `factline token {name}` makes a token and \
+                     prints its hash"
+                ));
+            }
+        }
         if self.admin.bind.is_empty() {
             return;
         }
         match self.admin.bind.parse::<SocketAddr>() {
-            Ok(address) if address.ip().is_loopback() => {}
+            Ok(address) if address.ip().is_loopback() || !self.admin.tokens.is_empty() => {}
             Ok(_) => wrong.push(
-                "admin.bind is reachable from outside, and the HTTP server asks nobody who they are: use \
-                 127.0.0.1, or leave it empty"
+                "admin.bind is reachable from outside, where everybody could do everything: make a token with \
+                 `factline token NAME --role operator` and write it to [admin.tokens], or use 127.0.0.1"
                     .into(),
             ),
             Err(_) => wrong.push("admin.bind is no address: write 127.0.0.1:8080, or leave it empty".into()),
+        }
+    }
+
+    fn check_telemetry(&self, wrong: &mut Vec<String>) {
+        let telemetry = &self.telemetry;
+        if !telemetry.otlp_endpoint.is_empty() && !telemetry.otlp_endpoint.starts_with("http://") {
+            wrong.push(
+                "telemetry.otlp_endpoint is not where a collector could be: write http://HOST:4317 (grpc) or \
+                 http://HOST:4318 (http); for a collector behind TLS, run one beside the daemon that sends on"
+                    .into(),
+            );
+        }
+        if !(0.0..=1.0).contains(&telemetry.sample_ratio) {
+            wrong.push("telemetry.sample_ratio is no share: write a number from 0.0 to 1.0".into());
+        }
+        if telemetry.metrics_interval.is_zero() || telemetry.observe_every.is_zero() {
+            wrong.push("telemetry.metrics_interval and observe_every must be above 0: write \"15s\"".into());
         }
     }
 }

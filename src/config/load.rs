@@ -137,6 +137,16 @@ fn overrides(
             overrides.extend(keys.iter().map(|key| (Key::Path((*key).to_owned()), url.clone().into())));
         }
     }
+    for (variable, key) in [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "telemetry.otlp_protocol"),
+    ] {
+        if let Some(text) = environment.get(variable).filter(|text| !text.is_empty()) {
+            // OpenTelemetry calls it by what is sent as well.
+            let text = text.strip_suffix("/protobuf").unwrap_or(text);
+            overrides.push((Key::Path(key.to_owned()), text.to_owned().into()));
+        }
+    }
     for (variable, text) in environment {
         let Some(path) = variable.strip_prefix(PREFIX) else { continue };
         let path = path.to_lowercase();

@@ -48,7 +48,7 @@ pub struct Config {
     pub supervision: BTreeMap<String, Policy>,
     /// The HTTP server.
     pub admin: Admin,
-    /// Logs.
+    /// Logs, traces and metrics.
     pub telemetry: Telemetry,
 }
 
@@ -282,14 +282,67 @@ pub struct Janitor {
 pub struct Admin {
     /// Where it listens; empty: nowhere.
     pub bind: String,
+    /// Names by which it may be called.
+    pub hosts: Vec<String>,
+    /// Bytes of a request's body.
+    pub max_body: usize,
+    /// Requests of one client in a second.
+    pub rate: u32,
+    /// How long a part may be unwell before the daemon is not ready.
+    #[serde(with = "humantime_serde")]
+    pub unready_after: Duration,
+    /// Who may ask what, by name.
+    pub tokens: BTreeMap<String, Token>,
 }
 
-/// Logs.
+/// A bearer token, as far as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// What its bearer may do.
+    pub role: Role,
+    /// Its SHA-256, in hex.
+    pub sha256: String,
+}
+
+/// What somebody may do over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Read.
+    Viewer,
+    /// Change as well.
+    Operator,
+}
+
+/// Logs, traces and metrics.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Telemetry {
     /// `auto`, `human` or `json`.
     pub log_format: LogFormat,
+    /// Where traces and metrics are sent; empty: nowhere.
+    pub otlp_endpoint: String,
+    /// How.
+    pub otlp_protocol: OtlpProtocol,
+    /// The share of traces that are recorded.
+    pub sample_ratio: f64,
+    /// Time between two deliveries of metrics.
+    #[serde(with = "humantime_serde")]
+    pub metrics_interval: Duration,
+    /// Time between two looks at backlog, lag and servers.
+    #[serde(with = "humantime_serde")]
+    pub observe_every: Duration,
+}
+
+/// How traces and metrics are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OtlpProtocol {
+    /// gRPC.
+    Grpc,
+    /// Protobuf over HTTP.
+    Http,
 }
 
 /// What log lines look like.

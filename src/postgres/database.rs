@@ -9,6 +9,7 @@ use factline_pipeline::outage::Error;
 use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
 
 use super::{failed, unusable};
+use crate::observation::PoolUse;
 
 /// How long a call may take. Every call works on a bounded batch, and takes milliseconds.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -34,6 +35,13 @@ impl Database {
     #[must_use]
     pub fn with_limit(pool: PgPool, limit: Duration) -> Self {
         Self { pool, limit }
+    }
+
+    /// How many connections are in use.
+    pub(super) fn pool_use(&self) -> PoolUse {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        let open = self.pool.size();
+        PoolUse { used: open.saturating_sub(idle), idle, max: self.pool.options().get_max_connections() }
     }
 
     /// Does the work on a connection. If it takes longer than the limit, the connection is closed and the result is an

@@ -48,7 +48,7 @@ const BEGIN_BY_INDEX: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL e
 
 /// The outbox.
 pub struct Outbox {
-    database: Database,
+    pub(super) database: Database,
     source: String,
     statements: Statements,
 }

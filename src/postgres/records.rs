@@ -10,9 +10,12 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{dead_letters::listing, failed, store::Store};
-use crate::records::{
-    AttemptRecord, ConversationRecord, DeadLetterFilter, DeadLetterRecord, FactFilter, FactRecord,
-    LedgerRecord, Records, Totals,
+use crate::{
+    observation::{OpenLetters, Retrying},
+    records::{
+        AttemptRecord, ConversationRecord, DeadLetterFilter, DeadLetterRecord, FactFilter, FactRecord,
+        LedgerRecord, Records, Totals,
+    },
 };
 
 #[async_trait]
@@ -63,6 +66,43 @@ impl Records for Store {
         let select = sqlx::query("SELECT * FROM factline.conversations ORDER BY watermark_ms DESC LIMIT $1")
             .bind(i64::from(limit));
         self.all(select, conversation).await
+    }
+
+    async fn open_letters(&self) -> Result<OpenLetters, Error> {
+        let select = sqlx::query(
+            "SELECT count(*) FILTER (WHERE status = 'open') AS open, \
+             min(dead_at) FILTER (WHERE status = 'open') AS oldest, \
+             count(*) FILTER (WHERE dead_at > clock_timestamp() - interval '10 minutes') AS recent \
+             FROM factline.dead_letters \
+             WHERE status = 'open' OR dead_at > clock_timestamp() - interval '10 minutes'",
+        );
+        let letters = |row: &PgRow| {
+            Ok(OpenLetters {
+                open: row.try_get::<i64, _>("open")?.unsigned_abs(),
+                oldest: row.try_get("oldest")?,
+                recent: row.try_get::<i64, _>("recent")?.unsigned_abs(),
+            })
+        };
+        Ok(self.all(select, letters).await?.pop().unwrap_or_default())
+    }
+
+    async fn retrying(&self, limit: u32) -> Result<Vec<Retrying>, Error> {
+        let select = sqlx::query(
+            "SELECT consumer_group, event_id, attempts, first_failed_at, next_attempt_at, last_error \
+             FROM factline.event_attempts WHERE attempts > 0 ORDER BY first_failed_at LIMIT $1",
+        )
+        .bind(i64::from(limit));
+        let retrying = |row: &PgRow| {
+            Ok(Retrying {
+                consumer_group: row.try_get("consumer_group")?,
+                event_id: row.try_get("event_id")?,
+                attempts: row.try_get("attempts")?,
+                since: row.try_get("first_failed_at")?,
+                next_attempt_at: row.try_get("next_attempt_at")?,
+                last_error: row.try_get("last_error")?,
+            })
+        };
+        self.all(select, retrying).await
     }
 
     async fn totals(&self) -> Result<Totals, Error> {

@@ -25,6 +25,7 @@ mod groups;
 mod preflight;
 mod readers;
 mod reply;
+mod server;
 mod shared;
 
 use self::{appender::Appenders, preflight::Preflight, readers::Readers, shared::Shared};

@@ -37,6 +37,7 @@ pub mod migrations;
 mod operator_log;
 pub mod outbox;
 mod records;
+mod server;
 pub mod store;
 pub mod stream;
 

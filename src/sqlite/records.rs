@@ -1,6 +1,7 @@
 //! What there is to read in the embedded store.
 
 use async_trait::async_trait;
+use chrono::{TimeDelta, Utc};
 use factline_pipeline::outage::Error;
 use sqlx::{
     Row as _, Sqlite,
@@ -9,10 +10,13 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::{dead_letters::listing, failed, optional_time_in, parsed_in, store::Store, time_in};
-use crate::records::{
-    AttemptRecord, ConversationRecord, DeadLetterFilter, DeadLetterRecord, FactFilter, FactRecord,
-    LedgerRecord, Records, Totals,
+use super::{dead_letters::listing, failed, optional_time_in, parsed_in, store::Store, text_of, time_in};
+use crate::{
+    observation::{OpenLetters, Retrying},
+    records::{
+        AttemptRecord, ConversationRecord, DeadLetterFilter, DeadLetterRecord, FactFilter, FactRecord,
+        LedgerRecord, Records, Totals,
+    },
 };
 
 #[async_trait]
@@ -72,6 +76,42 @@ impl Records for Store {
                 .await
                 .map_err(failed)?;
         all(&rows, conversation)
+    }
+
+    async fn open_letters(&self) -> Result<OpenLetters, Error> {
+        let select = sqlx::query(
+            "SELECT count(*) FILTER (WHERE status = 'open') AS open, \
+             min(dead_at) FILTER (WHERE status = 'open') AS oldest, \
+             count(*) FILTER (WHERE dead_at > ?1) AS recent FROM dead_letters WHERE status = 'open' OR dead_at > ?1",
+        )
+        .bind(text_of(Utc::now() - TimeDelta::minutes(10)));
+        let letters = |row: &SqliteRow| {
+            Ok(OpenLetters {
+                open: row.try_get::<i64, _>("open")?.unsigned_abs(),
+                oldest: optional_time_in(row, "oldest")?,
+                recent: row.try_get::<i64, _>("recent")?.unsigned_abs(),
+            })
+        };
+        Ok(self.all(select, letters).await?.pop().unwrap_or_default())
+    }
+
+    async fn retrying(&self, limit: u32) -> Result<Vec<Retrying>, Error> {
+        let select = sqlx::query(
+            "SELECT consumer_group, event_id, attempts, first_failed_at, next_attempt_at, last_error \
+             FROM event_attempts WHERE attempts > 0 ORDER BY first_failed_at LIMIT ?1",
+        )
+        .bind(limit);
+        let retrying = |row: &SqliteRow| {
+            Ok(Retrying {
+                consumer_group: row.try_get("consumer_group")?,
+                event_id: row.try_get("event_id")?,
+                attempts: row.try_get("attempts")?,
+                since: optional_time_in(row, "first_failed_at")?,
+                next_attempt_at: optional_time_in(row, "next_attempt_at")?,
+                last_error: row.try_get("last_error")?,
+            })
+        };
+        self.all(select, retrying).await
     }
 
     async fn totals(&self) -> Result<Totals, Error> {

@@ -251,13 +251,12 @@ async fn panic_under(strategy: &str) {
     adapters.databases.outbox = Buggy::new(adapters.databases.outbox);
     adapters.databases.ledger = Buggy::new(adapters.databases.ledger);
     adapters.stream = Buggy::new(adapters.stream);
-    let seen = admin::Seen::default();
+    let state = Arc::new(admin::State::new(&config, adapters.clone()));
     let wiring = Wiring {
         config: &config,
         adapters,
         parts: Parts::All,
-        listener: None,
-        seen,
+        admin: admin::Params { listener: None, state },
         process: app::Process::default(),
     };
     let tree = factline_supervision::start(app::tree(wiring)).await.unwrap();
