@@ -4,7 +4,7 @@
 //!
 //! - [`config`] says how, [`app`] builds it: the adapters and the tree; [`reprocessing`] runs parts of it by hand;
 //! - the adapters: [`postgres`], [`sqlite`], [`redis`], [`extract`], and what they share: [`outbox_table`],
-//!   [`records`], [`dead_letters`], [`evidence`], [`migrations`];
+//!   [`records`], [`dead_letters`], [`operator_log`], [`evidence`], [`migrations`];
 //! - [`observation`]: one look at all of it, for health, metrics, `status` and `doctor`;
 //! - [`verification`]: whether every event took effect once and in order;
 //! - the ways in: [`cli`], [`admin`]; what is said on the way: [`telemetry`];
@@ -21,6 +21,7 @@ pub mod failpoints;
 pub mod migrations;
 mod nul;
 pub mod observation;
+pub mod operator_log;
 pub mod outbox_table;
 pub mod postgres;
 pub mod records;

@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //!
-//! - `server`: what every request passes, and where it goes; [`access`]: who may; [`problem`]: every way to say no;
+//! - `server`: where a request goes; `gate`: what every one passes: `rate`, `origin`; [`access`]: who may;
+//!   [`problem`]: every way to say no; `methods`: which there are;
 //! - `health`, `metrics`, `live`: what monitoring asks; `api`: what people and programs ask, and what they may change.
 //!
 //! The child also looks at the deployment now and then, whether anybody asks or not: see [`crate::observation`].
@@ -20,8 +21,12 @@ use crate::{app::Adapters, config::Config, observation::Observer};
 
 pub mod access;
 mod api;
+mod gate;
 mod health;
+mod methods;
+mod origin;
 pub mod problem;
+mod rate;
 mod server;
 
 /// What the handlers work with.
@@ -34,6 +39,7 @@ pub struct State {
     pub observer: Observer,
     /// The tree that the server is part of: known only once it has started.
     pub tree: OnceLock<Tree>,
+    access: access::Access,
 }
 
 impl State {
@@ -41,7 +47,13 @@ impl State {
     #[must_use]
     pub fn new(config: &Config, adapters: Adapters) -> Self {
         let observer = Observer::new(adapters.clone());
-        Self { config: config.clone(), adapters, observer, tree: OnceLock::new() }
+        let access = access::Access::new(&config.admin);
+        Self { config: config.clone(), adapters, observer, tree: OnceLock::new(), access }
+    }
+
+    /// The tree; a request may come before it has started.
+    pub fn tree(&self) -> Result<&Tree, problem::Problem> {
+        self.tree.get().ok_or_else(|| problem::Problem::unavailable("the tree is starting; try again"))
     }
 }
 

@@ -2,10 +2,20 @@
 
 use std::fmt;
 
-use actix_web::{HttpResponse, ResponseError, http::StatusCode};
+use actix_web::{
+    Error, HttpResponse, ResponseError,
+    error::{JsonPayloadError, PathError, QueryPayloadError},
+    http::{
+        StatusCode,
+        header::{ALLOW, HeaderName, HeaderValue},
+    },
+};
 use factline_pipeline::outage;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+/// What a problem is sent as.
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
 /// Why a request was not carried out.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -19,13 +29,70 @@ pub struct Problem {
     pub status: u16,
     /// What was wrong this time, and what to do.
     pub detail: String,
+    /// The request's id, which the daemon's log has as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// What the status calls for beside the body.
+    #[serde(skip)]
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
     /// With the status' own title.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("error").to_lowercase();
-        Self { kind: title.replace(' ', "-"), title, status: status.as_u16(), detail: detail.into() }
+        Self {
+            kind: title.replace(' ', "-"),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            request_id: None,
+            headers: Vec::new(),
+        }
+    }
+
+    /// The same with a header in the response.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// 500: nobody's business but the log's.
+    pub(super) fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "something is wrong with the server; its log says what, under this request_id",
+        )
+    }
+
+    /// What is wrong, whoever has found it: what actix says of a request that it can't make sense of is for the client,
+    /// what it says of itself is not.
+    pub(super) fn of_error(error: &Error) -> Self {
+        if let Some(problem) = error.as_error::<Self>() {
+            return problem.clone();
+        }
+        let status = error.as_response_error().status_code();
+        if status.is_client_error() {
+            return Self::new(status, error.to_string());
+        }
+        tracing::error!(%error, "a request failed");
+        Self::internal()
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status_code()
+    }
+
+    pub(super) fn response(&self) -> HttpResponse {
+        self.error_response()
+    }
+
+    /// The same for the request with this id.
+    #[must_use]
+    pub(super) fn of_request(mut self, id: &str) -> Self {
+        self.request_id = Some(id.to_owned());
+        self
     }
 
     /// 400: the request cannot be understood.
@@ -66,7 +133,11 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        HttpResponse::build(self.status_code()).content_type("application/problem+json").json(self)
+        let mut response = HttpResponse::build(self.status_code());
+        for header in &self.headers {
+            response.insert_header(header.clone());
+        }
+        response.content_type(MEDIA_TYPE).json(self)
     }
 }
 
@@ -78,5 +149,56 @@ impl From<outage::Error> for Problem {
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, outage::chain(&error))
+    }
+}
+
+/// 413: a body of more bytes than these.
+pub(super) fn too_large(limit: usize) -> Problem {
+    let detail = format!("the body has more than {limit} bytes: send less at once, or raise admin.max_body");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+}
+
+/// 405: only these are.
+pub(super) fn not_allowed(methods: &[&str]) -> Problem {
+    let allowed = methods.join(", ");
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("use {allowed} here"));
+    match HeaderValue::from_str(&allowed) {
+        Ok(allowed) => problem.with_header(ALLOW, allowed),
+        Err(_) => problem,
+    }
+}
+
+/// A body that is not the JSON that was expected.
+pub(super) fn of_json(error: &JsonPayloadError, limit: usize) -> Problem {
+    match error {
+        JsonPayloadError::ContentType => Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "send JSON, with `Content-Type: application/json`",
+        ),
+        JsonPayloadError::Overflow { .. } | JsonPayloadError::OverflowKnownLength { .. } => too_large(limit),
+        JsonPayloadError::Deserialize(error) => {
+            Problem::bad_request(format!("the body is not as it should be: {error}"))
+        }
+        error => Problem::new(error.status_code(), "the body could not be read"),
+    }
+}
+
+/// A query that is not the one that was expected.
+pub(super) fn of_query(error: &QueryPayloadError) -> Problem {
+    match error {
+        QueryPayloadError::Deserialize(error) => {
+            Problem::bad_request(format!("the query is not as it should be: {error}"))
+        }
+        _ => Problem::bad_request("the query could not be read"),
+    }
+}
+
+/// A path that is not the one that was expected.
+pub(super) fn of_path(error: &PathError) -> Problem {
+    match error {
+        PathError::Deserialize(error) => {
+            Problem::bad_request(format!("the path is not as it should be: {error}"))
+        }
+        _ => Problem::bad_request("the path could not be read"),
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     dead_letters::DeadLetters,
     evidence::Evidence,
     observation::{DatabaseServer, StreamServer},
+    operator_log::OperatorLog,
     postgres,
     records::Records,
     redis, sqlite,
@@ -76,6 +77,8 @@ pub struct Databases {
     pub records: Arc<dyn Records>,
     /// What people do with dead letters.
     pub dead_letters: Arc<dyn DeadLetters>,
+    /// What people do to the process.
+    pub operator_log: Arc<dyn OperatorLog>,
     /// What there is to verify.
     pub evidence: Arc<dyn Evidence>,
     /// The outbox's server.
@@ -88,7 +91,7 @@ impl Databases {
     /// The store has all ports but the outbox's.
     fn of<S>(source: Source, store: Arc<S>) -> Self
     where
-        S: Ledger + Leases + Records + DeadLetters + Evidence + DatabaseServer + 'static,
+        S: Ledger + Leases + Records + DeadLetters + OperatorLog + Evidence + DatabaseServer + 'static,
     {
         Self {
             outbox: source.outbox,
@@ -98,6 +101,7 @@ impl Databases {
             leases: store.clone(),
             records: store.clone(),
             dead_letters: store.clone(),
+            operator_log: store.clone(),
             evidence: store,
         }
     }

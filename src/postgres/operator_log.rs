@@ -1,11 +1,24 @@
-//! Who did what: written in the transaction of what was done.
+//! Who did what: written in the transaction of what was done, if there is one.
 
+use async_trait::async_trait;
 use factline_pipeline::outage::Error;
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::failed;
-use crate::nul::{json_without_nul, without_nul};
+use super::{failed, store::Store};
+use crate::{
+    nul::{json_without_nul, without_nul},
+    operator_log::{Actor, OperatorLog},
+};
+
+#[async_trait]
+impl OperatorLog for Store {
+    async fn note(&self, by: &Actor, action: &str, targets: &[String], detail: &Value) -> Result<(), Error> {
+        let note =
+            async |connection: &mut PgConnection| log(connection, &by.who, action, targets, detail).await;
+        self.database.timely(note).await
+    }
+}
 
 /// Writes an entry for each target.
 pub(super) async fn log<T: ToString>(
