@@ -149,7 +149,7 @@ fn keeper(config: &Config, databases: &Databases, holder: &str) -> Keeper {
 }
 
 /// The lease of the one relay that is active.
-fn relay_lease(config: &Config) -> String {
+pub(crate) fn relay_lease(config: &Config) -> String {
     format!("relay:{}", config.source.name)
 }
 

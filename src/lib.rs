@@ -5,7 +5,7 @@
 //! - [`config`] says how, [`app`] builds it: the adapters and the tree; [`reprocessing`] runs parts of it by hand;
 //! - the adapters: [`postgres`], [`sqlite`], [`redis`], [`extract`], and what they share: [`outbox_table`],
 //!   [`records`], [`dead_letters`], [`operator_log`], [`evidence`], [`migrations`];
-//! - [`observation`]: one look at all of it, for health, metrics, `status` and `doctor`;
+//! - [`observation`]: one look at all of it, for health, metrics, `status` and `doctor`; [`health`]: the verdict on it;
 //! - [`verification`]: whether every event took effect once and in order;
 //! - the ways in: [`cli`], [`admin`]; what is said on the way: [`telemetry`];
 //! - where tests make it fail: [`failpoints`].
@@ -18,6 +18,7 @@ pub mod dead_letters;
 pub mod evidence;
 pub mod extract;
 pub mod failpoints;
+pub mod health;
 pub mod migrations;
 mod nul;
 pub mod observation;

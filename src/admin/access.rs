@@ -138,6 +138,11 @@ fn subprotocol_token(request: &HttpRequest) -> Option<&str> {
     upgrade.eq_ignore_ascii_case("websocket").then_some(token)
 }
 
+/// What is kept of a token, in hex.
+pub(crate) fn hash_of(token: &str) -> String {
+    Sha256::digest(token.as_bytes()).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+}
+
 fn from_hex(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     for (index, byte) in bytes.iter_mut().enumerate() {
@@ -190,7 +195,7 @@ mod tests {
 
     fn access() -> Access {
         let token =
-            |role, token: &str| config::Token { role, sha256: format!("{:x}", Sha256::digest(token)) };
+            |role, token: &str| config::Token { role, sha256: hash_of(token) };
         let tokens = BTreeMap::from([
             ("grafana".to_owned(), token(Role::Viewer, "see")),
             ("kim".to_owned(), token(Role::Operator, "do")),

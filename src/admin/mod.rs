@@ -10,14 +10,20 @@
 
 use std::{
     net::TcpListener,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Instant,
 };
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use actix_web::dev::ServerHandle;
 use factline_supervision::{ChildSpec, Lifeline, Placement, Tree, mailbox};
 
-use crate::{app::Adapters, config::Config, observation::Observer};
+use crate::{
+    app::{self, Adapters},
+    config::Config,
+    health::{Health, Memory, Seen, judge},
+    observation::Observer,
+};
 
 pub mod access;
 mod api;
@@ -40,6 +46,14 @@ pub struct State {
     /// The tree that the server is part of: known only once it has started.
     pub tree: OnceLock<Tree>,
     access: access::Access,
+    verdict: Mutex<Verdict>,
+}
+
+/// What was made of the last look, and what the next verdict needs.
+#[derive(Default)]
+struct Verdict {
+    memory: Memory,
+    latest: Option<(Arc<Health>, Instant)>,
 }
 
 impl State {
@@ -48,7 +62,28 @@ impl State {
     pub fn new(config: &Config, adapters: Adapters) -> Self {
         let observer = Observer::new(adapters.clone());
         let access = access::Access::new(&config.admin);
-        Self { config: config.clone(), adapters, observer, tree: OnceLock::new(), access }
+        let (tree, verdict) = (OnceLock::new(), Mutex::default());
+        Self { config: config.clone(), adapters, observer, tree, access, verdict }
+    }
+
+    /// How the deployment did when it was last looked at, and when that was.
+    pub fn health(&self) -> Option<(Arc<Health>, Instant)> {
+        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).latest.clone()
+    }
+
+    /// Looks at the deployment, and judges what it sees.
+    async fn look(&self) {
+        let observation = self.observer.look().await;
+        let tree = self.tree.get().map(Tree::observe);
+        let seen = Seen {
+            observation: &observation,
+            tree: tree.as_ref(),
+            relay_lease: &app::relay_lease(&self.config),
+            unready_after: self.config.admin.unready_after,
+        };
+        let mut verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        let health = judge(&seen, &mut verdict.memory);
+        verdict.latest = Some((Arc::new(health), Instant::now()));
     }
 
     /// The tree; a request may come before it has started.
@@ -84,8 +119,8 @@ pub fn child(params: Params) -> ChildSpec {
 impl Admin {
     fn look(&mut self, ctx: &mut Context<Self>) {
         let state = self.params.state.clone();
-        let looking = async move { state.observer.look().await };
-        ctx.spawn(looking.into_actor(self).map(|_, admin, ctx| {
+        let looking = async move { state.look().await };
+        ctx.spawn(looking.into_actor(self).map(|(), admin, ctx| {
             ctx.run_later(admin.params.state.config.telemetry.observe_every, Self::look);
         }));
     }
