@@ -11,7 +11,9 @@ pub(super) struct Methods {
 impl Methods {
     /// Those of the document.
     pub(super) fn new(document: &OpenApi) -> Self {
-        let of_path = |(path, item): (&String, &PathItem)| (ResourceDef::new(path.as_str()), methods(item));
+        // A parameter that is called a path has slashes, which the document cannot say.
+        let pattern = |path: &str| ResourceDef::new(path.replace("{path}", "{path:.+}"));
+        let of_path = |(path, item): (&String, &PathItem)| (pattern(path), methods(item));
         Self { paths: document.paths.paths.iter().map(of_path).collect() }
     }
 

@@ -1,10 +1,9 @@
 //! `factline config`: is it right, and what is it.
 
 use clap::Subcommand;
-use url::Url;
 
 use super::{Verdict, print, print_json};
-use crate::config::{self, Config, DEFAULTS, Sources};
+use crate::config::{self, DEFAULTS, Sources};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -49,46 +48,9 @@ pub(super) fn run(arguments: &Arguments, sources: &Sources) -> anyhow::Result<Ve
         }
         Action::Show { defaults: true, .. } => print(DEFAULTS.trim_end())?,
         Action::Show { json, .. } => {
-            let config = without_secrets(config::load(sources)?);
+            let config = config::load(sources)?.without_secrets();
             if json { print_json(&config)? } else { print(toml::to_string(&config)?.trim_end())? }
         }
     }
     Ok(Verdict::Done)
-}
-
-/// The same with every password replaced.
-fn without_secrets(mut config: Config) -> Config {
-    for url in [&mut config.source.url, &mut config.store.url, &mut config.stream.url] {
-        *url = redacted(url);
-    }
-    config
-}
-
-fn redacted(url: &str) -> String {
-    let Ok(mut parsed) = Url::parse(url) else {
-        return url.split_once(':').map_or("***", |(scheme, _)| scheme).into();
-    };
-    if parsed.password().is_some() && parsed.set_password(Some("***")).is_err() {
-        return parsed.scheme().to_owned();
-    }
-    if parsed.query_pairs().any(|(name, _)| name.contains("password")) {
-        parsed.set_query(Some("***"));
-        return parsed.into();
-    }
-    // Parsing normalises; what has no secret is shown as it was written.
-    if parsed.password().is_some() { parsed.into() } else { url.to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::redacted;
-
-    #[test]
-    fn no_password_is_shown() {
-        assert_eq!(redacted("postgres://app:s3cret@db/chat"), "postgres://app:***@db/chat");
-        assert_eq!(redacted("redis://:s3cret@cache:6379/0"), "redis://:***@cache:6379/0");
-        assert!(!redacted("postgres://db/chat?user=app&password=s3cret").contains("s3cret"));
-        assert!(!redacted("postgres://app:s3cret@:bad port/").contains("s3cret"));
-        assert_eq!(redacted("sqlite:./factline-data/factline.db"), "sqlite:./factline-data/factline.db");
-    }
 }

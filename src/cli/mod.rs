@@ -20,11 +20,13 @@ use crate::{
 };
 
 mod config_command;
+mod daemon;
 mod demo;
 mod dlq;
 mod emit;
 mod explain;
 mod facts;
+mod health;
 mod ledger;
 mod migrate;
 mod progress;
@@ -32,6 +34,7 @@ mod reconcile;
 mod run;
 mod status;
 mod table;
+mod token;
 mod verify;
 
 /// Drains an application's outbox into ordered streams and turns its events into facts, each exactly once.
@@ -69,6 +72,10 @@ enum Command {
     Verify(verify::Arguments),
     /// Show backlog, lag, leases, and the running daemon's supervisor tree; exit code 3 if something is wrong
     Status(status::Arguments),
+    /// Ask the running daemon whether it lives, or with --ready whether it gets on; exit code 1 if not
+    Health(health::Arguments),
+    /// Make a bearer token for the HTTP server, and print what the configuration is to have of it
+    Token(token::Arguments),
     /// Check the configuration, or show it
     Config(config_command::Arguments),
 }
@@ -101,8 +108,10 @@ pub fn main() -> ExitCode {
 
 fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
     let sources = Sources::of_process(arguments.config);
-    if let Command::Config(command) = &arguments.command {
-        return config_command::run(command, &sources);
+    match &arguments.command {
+        Command::Config(command) => return config_command::run(command, &sources),
+        Command::Token(command) => return token::run(command),
+        _ => {}
     }
     let config = match &arguments.command {
         // The demonstration is the same everywhere, whatever is configured here.
@@ -129,7 +138,8 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
             Command::Reconcile(command) => reconcile::run(command, &config).await,
             Command::Verify(command) => verify::run(command, &config).await,
             Command::Status(command) => status::run(command, &config).await,
-            Command::Config(_) => unreachable!("was done before the configuration was loaded"),
+            Command::Health(command) => health::run(command, &config).await,
+            Command::Config(_) | Command::Token(_) => unreachable!("was done before the configuration was loaded"),
         }
     })
 }

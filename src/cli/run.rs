@@ -43,7 +43,13 @@ pub(super) async fn run(arguments: Arguments, config: Config) -> anyhow::Result<
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "factline is running");
     tokio::select! {
-        exit = tree.exited() => anyhow::bail!("the supervisor tree gave up: {exit}"),
+        exit = tree.exited() => match exit {
+            Exit::Shutdown => {
+                tracing::info!("stopped by an operator");
+                return Ok(Verdict::Done);
+            }
+            exit => anyhow::bail!("the supervisor tree gave up: {exit}"),
+        },
         () = process.stuck.too_many() => {
             stop(&config, &tree, &mut signals).await?;
             anyhow::bail!("too many extractions never returned, and only the end of the process frees their threads");

@@ -1,8 +1,5 @@
 //! `factline status`: backlog, lag, leases, totals, and the running daemon's supervisor tree.
 
-use std::time::Duration;
-
-use anyhow::Context as _;
 use factline_pipeline::{
     assignment::lease_name,
     lease::Lease,
@@ -13,11 +10,8 @@ use factline_pipeline::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Verdict, print, print_json, table, table::counted};
+use super::{Verdict, daemon::{Daemon, Unanswered}, print, print_json, table, table::counted};
 use crate::{app::Opener, config::Config, records::Totals};
-
-/// How long the daemon may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -40,11 +34,12 @@ struct Status {
 }
 
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<Verdict> {
-    let mut status = Status { tree: tree_of_daemon(&config.admin.bind).await, ..Status::default() };
+    let asked = tree_of_daemon(config).await;
+    let mut status = Status::default();
     if let Err(error) = status.look(config).await {
         status.wrong.insert(0, outage::chain(error.as_ref()));
     }
-    status.look_at_daemon(config);
+    status.look_at_daemon(asked, config);
     if arguments.json {
         print_json(&status)?;
     } else {
@@ -54,23 +49,10 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
 }
 
 /// The tree, if a daemon answers there.
-async fn tree_of_daemon(bind: &str) -> Option<Value> {
-    if bind.is_empty() {
-        return None;
-    }
-    let url = format!("http://{bind}/api/v1/tree");
-    let asked = tokio::task::spawn_blocking(move || -> anyhow::Result<Value> {
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().timeout_global(Some(ANSWER_TIMEOUT)).build().into();
-        let text = agent.get(&url).call()?.body_mut().read_to_string()?;
-        serde_json::from_str(&text).context("the daemon's answer is not JSON")
-    });
-    match asked.await.context("the daemon could not be asked").flatten() {
-        Ok(tree) => Some(tree),
-        Err(error) => {
-            tracing::debug!(error = format!("{error:#}"), "no daemon answers");
-            None
-        }
+async fn tree_of_daemon(config: &Config) -> anyhow::Result<Option<Value>> {
+    match Daemon::of(config)? {
+        Some(daemon) => Ok(Some(daemon.get("/api/v1/tree").await?.ok()?)),
+        None => Ok(None),
     }
 }
 
@@ -109,14 +91,19 @@ impl Status {
         Ok(())
     }
 
-    fn look_at_daemon(&mut self, config: &Config) {
-        match &self.tree {
-            Some(tree) => unwell(tree, &mut self.wrong),
-            None if config.admin.bind.is_empty() => {}
-            None => {
+    fn look_at_daemon(&mut self, asked: anyhow::Result<Option<Value>>, config: &Config) {
+        match asked {
+            Ok(tree) => {
+                if let Some(tree) = &tree {
+                    unwell(tree, &mut self.wrong);
+                }
+                self.tree = tree;
+            }
+            Err(error) if error.is::<Unanswered>() => {
                 let bind = &config.admin.bind;
                 self.wrong.push(format!("no daemon answers on {bind}; start it with `factline run`"));
             }
+            Err(error) => self.wrong.push(format!("{error:#}")),
         }
     }
 

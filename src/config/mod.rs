@@ -10,6 +10,7 @@ use crate::outbox_table::{Columns, OutboxTable};
 
 mod check;
 mod load;
+mod secrets;
 mod supervision;
 
 pub use check::{Backend, Service, service_of};

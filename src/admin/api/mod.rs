@@ -3,11 +3,12 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
+mod config;
 mod tree;
 
 /// Where requests go. The OpenAPI document is collected from these.
 pub(super) fn routes(routes: &mut ServiceConfig<'_>) {
-    routes.configure(tree::routes);
+    routes.configure(tree::routes).configure(config::routes);
 }
 
 /// What the OpenAPI document says beside the paths.

@@ -1,0 +1,113 @@
+//! Asking the running daemon over HTTP, as the commands do.
+//!
+//! Where to ask is `admin.bind`. A daemon that has tokens is shown the one in `FACTLINE_TOKEN`.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use serde_json::Value;
+use ureq::Agent;
+
+use crate::config::Config;
+
+/// Where the commands find their token.
+pub(super) const TOKEN_VARIABLE: &str = "FACTLINE_TOKEN";
+
+/// How long the daemon may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A daemon that may be running.
+#[derive(Clone)]
+pub(super) struct Daemon {
+    agent: Agent,
+    address: SocketAddr,
+    token: Option<String>,
+}
+
+/// There is no daemon, or none that answers in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no daemon answers on {0}")]
+pub(super) struct Unanswered(SocketAddr);
+
+/// What it said.
+pub(super) struct Answer {
+    /// The HTTP status.
+    pub(super) status: u16,
+    /// The body.
+    pub(super) body: Value,
+}
+
+impl Daemon {
+    /// The one that `admin.bind` leads to; none where it is empty.
+    pub(super) fn of(config: &Config) -> anyhow::Result<Option<Self>> {
+        if config.admin.bind.is_empty() {
+            return Ok(None);
+        }
+        let address = config.admin.bind.parse().context("admin.bind is no address")?;
+        let agent = Agent::config_builder()
+            .timeout_global(Some(ANSWER_TIMEOUT))
+            .http_status_as_error(false)
+            .build()
+            .into();
+        let token = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
+        Ok(Some(Self { agent, address: reachable(address), token }))
+    }
+
+    /// Its answer, whatever its status; an error if nobody answers.
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        let (daemon, url) = (self.clone(), format!("http://{}{path}", self.address));
+        let asked = tokio::task::spawn_blocking(move || daemon.get_url(&url)).await;
+        asked.context("the daemon could not be asked").flatten()
+    }
+
+    fn get_url(&self, url: &str) -> anyhow::Result<Answer> {
+        let mut request = self.agent.get(url);
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let mut response = request.call().context(Unanswered(self.address))?;
+        let text = response.body_mut().read_to_string().context("the daemon's answer breaks off")?;
+        let body = serde_json::from_str(&text).context("the daemon's answer is not JSON")?;
+        Ok(Answer { status: response.status().as_u16(), body })
+    }
+}
+
+impl Answer {
+    /// The body, if the daemon did as it was asked.
+    pub(super) fn ok(self) -> anyhow::Result<Value> {
+        let detail = self.body["detail"].as_str().unwrap_or("no reason given");
+        match self.status {
+            200..300 => Ok(self.body),
+            401 => anyhow::bail!("the daemon asks who you are: set {TOKEN_VARIABLE} ({detail})"),
+            status => anyhow::bail!("the daemon refuses with {status}: {detail}"),
+        }
+    }
+}
+
+/// Who listens everywhere is found at home.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reachable;
+
+    #[test]
+    fn whoever_listens_everywhere_is_asked_at_home() {
+        for (bind, asked) in
+            [("0.0.0.0:80", "127.0.0.1:80"), ("[::]:80", "[::1]:80"), ("10.0.0.7:80", "10.0.0.7:80")]
+        {
+            assert_eq!(reachable(bind.parse().unwrap()).to_string(), asked);
+        }
+    }
+}
