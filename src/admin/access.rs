@@ -194,8 +194,7 @@ mod tests {
     use super::*;
 
     fn access() -> Access {
-        let token =
-            |role, token: &str| config::Token { role, sha256: hash_of(token) };
+        let token = |role, token: &str| config::Token { role, sha256: hash_of(token) };
         let tokens = BTreeMap::from([
             ("grafana".to_owned(), token(Role::Viewer, "see")),
             ("kim".to_owned(), token(Role::Operator, "do")),

@@ -80,8 +80,9 @@ async fn ready(state: Data<State>) -> HttpResponse {
 ))]
 #[get("/health/detailed")]
 async fn detailed(_: Viewer, state: Data<State>) -> Result<HttpResponse, Problem> {
-    let (health, _) =
-        state.health().ok_or_else(|| Problem::unavailable("the servers have not been looked at yet; try again"))?;
+    let (health, _) = state
+        .health()
+        .ok_or_else(|| Problem::unavailable("the servers have not been looked at yet; try again"))?;
     Ok(HttpResponse::Ok().json(&*health))
 }
 

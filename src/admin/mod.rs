@@ -29,6 +29,7 @@ pub mod access;
 mod api;
 mod gate;
 mod health;
+mod live;
 mod methods;
 mod origin;
 pub mod problem;
@@ -126,7 +127,9 @@ impl Admin {
     }
 
     fn serve(&mut self, listener: &TcpListener, ctx: &mut Context<Self>) {
-        let server = match server::listen(listener, self.params.state.clone()) {
+        let (hub, looking) = live::hub::Hub::new(self.params.state.clone());
+        ctx.spawn(looking.into_actor(self));
+        let server = match server::listen(listener, self.params.state.clone(), hub) {
             Ok(server) => server,
             Err(error) => return self.life.fail(format_args!("the HTTP server cannot listen: {error}")),
         };

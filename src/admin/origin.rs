@@ -1,18 +1,38 @@
 //! Whether a request means this server, and comes from its own pages: what keeps a web page that somebody here has open
 //! from asking in their name, by its own origin or by a name that it has made resolve to us (DNS rebinding).
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
+};
 
 use actix_web::{
     dev::ServiceRequest,
     http::{StatusCode, header},
+    rt::net::TcpStream,
 };
 
 use super::problem::Problem;
 
-/// The address that a connection came in on.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LocalAddress(pub(super) SocketAddr);
+/// What is known of the connection that a request came on.
+#[derive(Debug)]
+pub(super) struct Connection {
+    local: Option<SocketAddr>,
+    /// The socket once more, for whoever must end a client that reads nothing.
+    socket: Option<std::net::TcpStream>,
+}
+
+impl Connection {
+    pub(super) fn new(stream: &TcpStream) -> Self {
+        let socket = stream.as_fd().try_clone_to_owned().ok();
+        Self { local: stream.local_addr().ok(), socket: socket.map(Into::into) }
+    }
+
+    /// The socket, to be shut down.
+    pub(super) fn socket(&self) -> Option<std::net::TcpStream> {
+        self.socket.as_ref()?.try_clone().ok()
+    }
+}
 
 /// Refuses requests that name another host, or that a page of another origin has made.
 ///
@@ -23,7 +43,11 @@ pub(super) fn check(request: &ServiceRequest, hosts: &[String]) -> Result<(), Pr
     // A request in absolute form carries its host twice; that in the target counts.
     let host = request.uri().authority().map_or(host, |authority| Some(authority.as_str()));
     let host = host.ok_or_else(|| Problem::bad_request("a request needs a Host header"))?;
-    let local = request.request().conn_data::<LocalAddress>().map(|local| local.0.ip());
+    let local = request
+        .request()
+        .conn_data::<Connection>()
+        .and_then(|connection| connection.local)
+        .map(|local| local.ip());
     if !is_ours(host, hosts, local) {
         return Err(Problem::new(
             StatusCode::MISDIRECTED_REQUEST,

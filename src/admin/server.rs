@@ -11,10 +11,14 @@ use actix_web::{
 };
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
-use super::{State, api, gate, health, methods::Methods, origin::LocalAddress, problem, rate::Rates};
+use super::{State, api, gate, health, live, methods::Methods, origin::Connection, problem, rate::Rates};
+
+/// Connections at once; more wait until there is room.
+const MAX_CONNECTIONS: usize = 1024;
 
 /// A server on the listener, with one worker thread.
-pub(super) fn listen(listener: &TcpListener, state: Arc<State>) -> io::Result<Server> {
+pub(super) fn listen(listener: &TcpListener, state: Arc<State>, hub: live::hub::Hub) -> io::Result<Server> {
+    let hub = Data::new(hub);
     let rates = Data::new(Rates::new(state.config.admin.rate));
     let state = Data::from(state);
     let limit = state.config.admin.max_body;
@@ -24,20 +28,22 @@ pub(super) fn listen(listener: &TcpListener, state: Arc<State>) -> io::Result<Se
             .openapi(api::document())
             .configure(|routes| extractors(routes, limit))
             .configure(health::routes)
+            .configure(live::routes)
             .configure(api::routes)
             .split_for_parts();
         app.app_data(state.clone())
             .app_data(rates.clone())
+            .app_data(hub.clone())
             .app_data(Data::new(Methods::new(&document)))
             .app_data(Data::new(document))
             .wrap(from_fn(gate::pass))
     });
     let server = server.on_connect(|connection, data| {
-        let address = connection.downcast_ref::<TcpStream>().map(TcpStream::local_addr);
-        if let Some(Ok(address)) = address {
-            data.insert(LocalAddress(address));
+        if let Some(stream) = connection.downcast_ref::<TcpStream>() {
+            data.insert(Connection::new(stream));
         }
     });
+    let server = server.max_connections(MAX_CONNECTIONS);
     Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener.try_clone()?)?.run())
 }
 

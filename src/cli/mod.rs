@@ -139,7 +139,9 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
             Command::Verify(command) => verify::run(command, &config).await,
             Command::Status(command) => status::run(command, &config).await,
             Command::Health(command) => health::run(command, &config).await,
-            Command::Config(_) | Command::Token(_) => unreachable!("was done before the configuration was loaded"),
+            Command::Config(_) | Command::Token(_) => {
+                unreachable!("was done before the configuration was loaded")
+            }
         }
     })
 }

@@ -10,7 +10,12 @@ use factline_pipeline::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Verdict, daemon::{Daemon, Unanswered}, print, print_json, table, table::counted};
+use super::{
+    Verdict,
+    daemon::{Daemon, Unanswered},
+    print, print_json, table,
+    table::counted,
+};
 use crate::{app::Opener, config::Config, records::Totals};
 
 #[derive(clap::Args)]

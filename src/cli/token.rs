@@ -76,6 +76,10 @@ mod tests {
     #[test]
     fn a_name_can_stand_in_a_file_and_in_the_environment() {
         assert!(["kim", "on_call", "ci2"].into_iter().all(|text| name(text).is_ok()));
-        assert!(["", "Kim", "on-call", "a__b", "_a", "a_", "a.b", "é"].into_iter().all(|text| name(text).is_err()));
+        assert!(
+            ["", "Kim", "on-call", "a__b", "_a", "a_", "a.b", "é"]
+                .into_iter()
+                .all(|text| name(text).is_err())
+        );
     }
 }

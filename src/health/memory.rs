@@ -41,9 +41,15 @@ impl Moving {
     /// What waits now, after what waited before.
     ///
     /// Without the oldest one's time, more is not told from as much and more: any change is taken for a move.
-    pub(super) fn after(before: Option<&Self>, waiting: u64, oldest: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Self {
+    pub(super) fn after(
+        before: Option<&Self>,
+        waiting: u64,
+        oldest: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Self {
         let stands = |before: &&Self| {
-            let as_much = if oldest.is_some() { waiting >= before.waiting } else { waiting == before.waiting };
+            let as_much =
+                if oldest.is_some() { waiting >= before.waiting } else { waiting == before.waiting };
             waiting > 0 && as_much && oldest == before.oldest
         };
         // A clock that was set back must not leave anything standing from the future.

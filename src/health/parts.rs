@@ -66,7 +66,9 @@ pub(super) fn of_streams(seen: &Seen<'_>, memory: &mut Memory, found: &mut Vec<F
 }
 
 fn away(part: &str, reason: &str) -> Finding {
-    Finding::new(part, State::Failed, format!("the {part} cannot be asked")).holding_up(true).because(Some(reason))
+    Finding::new(part, State::Failed, format!("the {part} cannot be asked"))
+        .holding_up(true)
+        .because(Some(reason))
 }
 
 fn unknown(part: &str, of: &str) -> Finding {
@@ -119,7 +121,11 @@ fn backlog(seen: &Seen<'_>, memory: &mut Memory) -> Finding {
     let seconds = age.map(|age| age.as_seconds_f64());
     let data = json!({ "pending": backlog.pending, "failed": backlog.failed,
         "oldest_pending": backlog.oldest_pending, "oldest_age_seconds": seconds });
-    Finding { sentence: words, ..finding }.with(data).holding_up(is_active(seen.tree, "root/relay", "outbox_poller"))
+    Finding { sentence: words, ..finding }.with(data).holding_up(is_active(
+        seen.tree,
+        "root/relay",
+        "outbox_poller",
+    ))
 }
 
 fn relay(seen: &Seen<'_>, leases: &[Lease], memory: &mut Memory) -> Finding {
@@ -136,7 +142,9 @@ fn relay(seen: &Seen<'_>, leases: &[Lease], memory: &mut Memory) -> Finding {
 fn dead_letters(letters: OpenLetters) -> Finding {
     let (state, words) = match letters {
         OpenLetters { open: 0, .. } => (State::Ok, "no dead letter is open".to_owned()),
-        OpenLetters { open, recent: 0, .. } => (State::Ok, format!("{open} open, none of the last ten minutes")),
+        OpenLetters { open, recent: 0, .. } => {
+            (State::Ok, format!("{open} open, none of the last ten minutes"))
+        }
         OpenLetters { open, recent, .. } => {
             (State::Degraded, format!("{open} open; {recent} were set aside in the last ten minutes"))
         }
@@ -165,7 +173,8 @@ fn of_groups(seen: &Seen<'_>, view: &StreamView, memory: &mut Memory, found: &mu
     for lag in &view.lag {
         groups.entry(&lag.group).or_default().push(lag);
     }
-    let known = |key: &(String, Partition)| view.lag.iter().any(|lag| lag.group == key.0 && lag.partition == key.1);
+    let known =
+        |key: &(String, Partition)| view.lag.iter().any(|lag| lag.group == key.0 && lag.partition == key.1);
     memory.lag.retain(|key, _| known(key));
     found.extend(groups.into_iter().map(|(group, lag)| of_group(seen, group, &lag, memory)));
 }
@@ -179,7 +188,8 @@ fn of_group(seen: &Seen<'_>, group: &str, partitions: &[&GroupLag], memory: &mut
         let key = (group.to_owned(), lag.partition.clone());
         let moving = Moving::after(memory.lag.get(&key), here, None, at);
         // What waits for its next try stands still on purpose.
-        let is_still = here > 0 && at - moving.since >= seen.patience() && !(waits && lag.undelivered == Some(0));
+        let is_still =
+            here > 0 && at - moving.since >= seen.patience() && !(waits && lag.undelivered == Some(0));
         if is_still {
             let since = still.map_or(moving.since, |still: DateTime<Utc>| still.min(moving.since));
             still = Some(since);

@@ -96,7 +96,11 @@ impl Scene {
 
     fn actor(&mut self, path: &str) -> &mut Node {
         fn find<'a>(node: &'a mut Node, path: &str) -> Option<&'a mut Node> {
-            if node.path == path { Some(node) } else { node.children.iter_mut().find_map(|child| find(child, path)) }
+            if node.path == path {
+                Some(node)
+            } else {
+                node.children.iter_mut().find_map(|child| find(child, path))
+            }
         }
         find(self.tree.as_mut().unwrap(), path).unwrap()
     }
@@ -153,7 +157,9 @@ fn a_backlog_is_stuck_when_nothing_of_it_is_published() {
 #[test]
 fn without_times_a_backlog_is_stuck_when_it_does_not_change() {
     let mut scene = Scene::idle();
-    for (second, rows, ready) in [(0, 5, true), (59, 6, true), (118, 6, true), (119, 6, false), (120, 7, true)] {
+    for (second, rows, ready) in
+        [(0, 5, true), (59, 6, true), (118, 6, true), (119, 6, false), (120, 7, true)]
+    {
         scene.pending(rows, 0);
         scene.observation.outbox.as_mut().unwrap().backlog.oldest_pending = None;
         assert_eq!(scene.look(second).ready, ready, "second {second}");
@@ -167,7 +173,8 @@ fn a_backlog_is_nothing_that_a_standby_or_a_consumer_can_help() {
         if only_consumes {
             scene.tree.as_mut().unwrap().children.remove(0);
         } else {
-            scene.actor("root/relay/outbox_poller").condition = Condition::Standby("another relay is active".into());
+            scene.actor("root/relay/outbox_poller").condition =
+                Condition::Standby("another relay is active".into());
         }
         scene.pending(7, 0);
         scene.look(0);
@@ -272,7 +279,10 @@ fn what_is_parked_paused_or_stopped_does_not_work() {
         assert!(health.ready);
         assert_eq!(reasons(&scene.look(60)), ["root/consumers"], "{state:?}");
         scene.actor("root/consumers").state = NodeState::Running;
-        assert!(scene.look(61).parts.iter().all(|part| part.part != "root/consumers"), "told only when unwell");
+        assert!(
+            scene.look(61).parts.iter().all(|part| part.part != "root/consumers"),
+            "told only when unwell"
+        );
     }
 }
 

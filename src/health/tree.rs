@@ -55,7 +55,9 @@ fn how_it_does(node: &Node, restarted: bool) -> (State, &'static str, Option<&st
         NodeState::BackingOff => (State::Degraded, "ended, and will be started again", None),
         NodeState::Paused => (State::Degraded, "was paused by an operator, until it is resumed", None),
         NodeState::Stopped => (State::Failed, "was stopped by an operator, until it is restarted", None),
-        NodeState::Parked => (State::Failed, "ended too often and is parked; it is tried again now and then", None),
+        NodeState::Parked => {
+            (State::Failed, "ended too often and is parked; it is tried again now and then", None)
+        }
         NodeState::Finished => (State::Failed, "has ended for good", None),
     }
 }

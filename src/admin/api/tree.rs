@@ -134,7 +134,8 @@ async fn control(
         return Ok(HttpResponse::Accepted().json(node));
     }
     let taken = rt::time::timeout(ANSWER_TIMEOUT, tree.control(&path, action.into())).await;
-    let taken = taken.map_err(|_| Problem::unavailable(format!("the supervisor of {path} does not answer")))?;
+    let taken =
+        taken.map_err(|_| Problem::unavailable(format!("the supervisor of {path} does not answer")))?;
     taken.map_err(|error| refused(&error, &node, action))?;
     note(&state, &operator, action, &path, &id).await;
     Ok(HttpResponse::Accepted().json(find(tree, &path)?))
@@ -173,7 +174,13 @@ fn refused(error: &ControlError, node: &Node, action: Action) -> Problem {
 /// Writes it to the operator log. A store that is away must not keep anybody from restarting what waits for it.
 async fn note(state: &State, operator: &Operator, action: Action, path: &str, RequestId(id): &RequestId) {
     let (by, targets, detail) = (operator.actor(), [path.to_owned()], json!({ "request_id": id }));
-    tracing::info!(who = by.who, from = by.origin, action = action.name(), path, "an operator changes the tree");
+    tracing::info!(
+        who = by.who,
+        from = by.origin,
+        action = action.name(),
+        path,
+        "an operator changes the tree"
+    );
     let log = &state.adapters.databases.operator_log;
     let noting = log.note(&by, action.name(), &targets, &detail);
     let error = match rt::time::timeout(NOTE_TIMEOUT, noting).await {
