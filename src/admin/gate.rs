@@ -191,3 +191,6 @@ fn harden(headers: &mut HeaderMap, id: &RequestId) {
         headers.insert(REQUEST_ID, value);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,7 @@
 //! queue. First comes a `snapshot` of each topic, then `change`s, in order and without a gap. A client that does not
 //! keep up is closed, not waited for: whoever comes back gets a snapshot.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    net::Shutdown,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, fmt, net::Shutdown, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse, get, rt,
@@ -17,7 +12,10 @@ use actix_web::{
 };
 use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
 use serde::{Deserialize, Serialize};
-use tokio::{sync::broadcast::error::RecvError, time::interval};
+use tokio::{
+    sync::broadcast::error::RecvError,
+    time::{Instant, interval},
+};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -237,19 +235,4 @@ impl Client {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn topics_are_known_or_named() {
-        let wanted = |topics: &str| Wanted { topics: topics.into() }.topics();
-        assert_eq!(wanted("facts,tree,facts").unwrap(), BTreeSet::from([Topic::Tree, Topic::Facts]));
-        for text in ["", "trees", "tree,", "tree, facts", "Tree"] {
-            let problem = wanted(text).unwrap_err();
-            assert!(
-                problem.status == 400 && problem.detail.contains("tree,outbox,streams,dead_letters,facts"),
-                "{text}"
-            );
-        }
-    }
-}
+mod tests;

@@ -48,7 +48,7 @@ pub(super) fn listen(listener: &TcpListener, state: Arc<State>, hub: live::hub::
 }
 
 /// What handlers take apart is limited, and what does not fit is a problem like others.
-fn extractors(routes: &mut ServiceConfig<'_>, limit: usize) {
+pub(super) fn extractors(routes: &mut ServiceConfig<'_>, limit: usize) {
     routes
         .app_data(PayloadConfig::new(limit))
         .app_data(FormConfig::default().limit(limit))

@@ -23,7 +23,8 @@ pub struct Memory {
 /// Since when a part has been well, and since when it had been in trouble before.
 #[derive(Debug, Default)]
 struct Spell {
-    well: Option<DateTime<Utc>>,
+    /// As it says, and as it was seen.
+    well: Option<(DateTime<Utc>, DateTime<Utc>)>,
     trouble: Option<DateTime<Utc>>,
     seen: bool,
 }
@@ -99,8 +100,8 @@ impl Spell {
     fn note(&mut self, state: State, since: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
         match state {
             State::Ok => {
-                let well = *self.well.get_or_insert(since);
-                if now - well >= RECOVERED {
+                let (well, seen) = *self.well.get_or_insert((since, now));
+                if now - seen >= RECOVERED {
                     self.trouble = None;
                 }
                 well

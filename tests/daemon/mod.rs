@@ -8,6 +8,7 @@ mod custom_outbox;
 mod dead_letters;
 mod embedded;
 mod fleet;
+mod http;
 mod lost_reply;
 mod main_job;
 mod outage;

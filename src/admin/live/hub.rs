@@ -55,6 +55,19 @@ pub(super) struct Listener {
     _presence: Arc<()>,
 }
 
+impl Listener {
+    /// A listener, and how the task finds out that it is no more.
+    pub(super) fn new(
+        topics: BTreeSet<Topic>,
+        snapshots: Vec<String>,
+        events: broadcast::Receiver<Event>,
+    ) -> (Self, Weak<()>) {
+        let presence = Arc::new(());
+        let watched = Arc::downgrade(&presence);
+        (Self { topics, snapshots, events, _presence: presence }, watched)
+    }
+}
+
 struct Join {
     topics: BTreeSet<Topic>,
     answer: oneshot::Sender<Listener>,
@@ -164,10 +177,9 @@ impl Task {
     }
 
     fn welcome(&mut self, join: Join, snapshots: Vec<String>) {
-        let presence = Arc::new(());
-        self.present.push((join.topics.clone(), Arc::downgrade(&presence)));
-        let events = self.events.subscribe();
+        let (listener, presence) = Listener::new(join.topics, snapshots, self.events.subscribe());
+        self.present.push((listener.topics.clone(), presence));
         // Whoever did not wait is not present either.
-        join.answer.send(Listener { topics: join.topics, snapshots, events, _presence: presence }).ok();
+        join.answer.send(listener).ok();
     }
 }
