@@ -11,10 +11,10 @@
 use std::{
     net::TcpListener,
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
 use actix_web::dev::ServerHandle;
 use factline_supervision::{ChildSpec, Lifeline, Placement, Tree, mailbox};
 
@@ -35,6 +35,9 @@ mod origin;
 pub mod problem;
 mod rate;
 mod server;
+
+/// Time between two looks until the tree has started: nobody should be found unready for longer than they are.
+const WHILE_STARTING: Duration = Duration::from_millis(100);
 
 /// What the handlers work with.
 pub struct State {
@@ -107,13 +110,15 @@ struct Admin {
     params: Params,
     life: Lifeline,
     server: Option<ServerHandle>,
+    /// What tells the listeners; they go when it does.
+    telling: Option<SpawnHandle>,
 }
 
 /// `root/admin`.
 #[must_use]
 pub fn child(params: Params) -> ChildSpec {
     let (_, admin_mailbox) = mailbox::<Admin>(1);
-    let make = move |life: Lifeline| Admin { params: params.clone(), life, server: None };
+    let make = move |life: Lifeline| Admin { params: params.clone(), life, server: None, telling: None };
     ChildSpec::actor("admin", admin_mailbox, make).placement(Placement::OwnArbiter)
 }
 
@@ -122,13 +127,16 @@ impl Admin {
         let state = self.params.state.clone();
         let looking = async move { state.look().await };
         ctx.spawn(looking.into_actor(self).map(|(), admin, ctx| {
-            ctx.run_later(admin.params.state.config.telemetry.observe_every, Self::look);
+            let state = &admin.params.state;
+            let started = state.tree.get().is_some();
+            let pause = if started { state.config.telemetry.observe_every } else { WHILE_STARTING };
+            ctx.run_later(pause, Self::look);
         }));
     }
 
     fn serve(&mut self, listener: &TcpListener, ctx: &mut Context<Self>) {
         let (hub, looking) = live::hub::Hub::new(self.params.state.clone());
-        ctx.spawn(looking.into_actor(self));
+        self.telling = Some(ctx.spawn(looking.into_actor(self)));
         let server = match server::listen(listener, self.params.state.clone(), hub) {
             Ok(server) => server,
             Err(error) => return self.life.fail(format_args!("the HTTP server cannot listen: {error}")),
@@ -150,6 +158,9 @@ impl Actor for Admin {
             self.serve(&listener, ctx);
         }
         self.life.on_stop(ctx, |admin, ctx| {
+            if let Some(telling) = admin.telling.take() {
+                ctx.cancel_future(telling);
+            }
             let server = admin.server.take();
             let stopped = async move {
                 if let Some(server) = server {

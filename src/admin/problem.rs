@@ -72,7 +72,8 @@ impl Problem {
         if let Some(problem) = error.as_error::<Self>() {
             return problem.clone();
         }
-        let status = error.as_response_error().status_code();
+        // Some say their status only in their response.
+        let status = error.error_response().status();
         if status.is_client_error() {
             return Self::new(status, error.to_string());
         }

@@ -73,13 +73,14 @@ async fn what_changes_is_told_after_how_it_stands() {
     assert!(emitted.status.success(), "{}", text(&emitted.stderr));
     let mut told = (false, false, false);
     while told != (true, true, true) {
-        let Frame::Text(bytes) = frame(&mut socket).await else { panic!("it is over") };
+        let frame = frame(&mut socket).await;
+        let Frame::Text(bytes) = frame else { panic!("{frame:?}, and told were {told:?}") };
         let event: Value = serde_json::from_slice(&bytes).unwrap();
         let data = event["data"].as_object().unwrap();
         match event["type"].as_str().unwrap() {
             "facts.change" => told.0 |= data.values().any(|fact| fact["object"] == "Oslo"),
             "dead_letters.change" => told.1 |= data.get("open").is_some_and(|open| *open == 1),
-            "streams.change" => told.2 |= data.keys().all(|key| key.starts_with("facts/chat.")),
+            "streams.change" => told.2 |= data.keys().all(|key| key.starts_with("facts/chat:")),
             _ => {}
         }
     }
