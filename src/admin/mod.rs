@@ -16,11 +16,12 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFutu
 use actix_web::dev::ServerHandle;
 use factline_supervision::{ChildSpec, Lifeline, Placement, Tree, mailbox};
 
-use crate::{app::Adapters, config::Config, observation::Observer};
+use crate::{app::Adapters, config::Config, observation::Observer, telemetry::Exposition};
 
 pub mod access;
 mod api;
 mod health;
+mod metrics;
 pub mod problem;
 mod server;
 
@@ -32,6 +33,8 @@ pub struct State {
     pub adapters: Adapters,
     /// What was seen of them.
     pub observer: Observer,
+    /// The metrics.
+    pub exposition: Exposition,
     /// The tree that the server is part of: known only once it has started.
     pub tree: OnceLock<Tree>,
 }
@@ -39,9 +42,9 @@ pub struct State {
 impl State {
     /// Before the tree has started.
     #[must_use]
-    pub fn new(config: &Config, adapters: Adapters) -> Self {
+    pub fn new(config: &Config, adapters: Adapters, exposition: Exposition) -> Self {
         let observer = Observer::new(adapters.clone());
-        Self { config: config.clone(), adapters, observer, tree: OnceLock::new() }
+        Self { config: config.clone(), adapters, observer, exposition, tree: OnceLock::new() }
     }
 }
 

@@ -8,7 +8,7 @@ use actix_web::{
     web::{self, Data},
 };
 
-use super::{State, api, health};
+use super::{State, api, health, metrics};
 
 /// A server on the listener, with one worker thread.
 pub(super) fn listen(listener: &TcpListener, state: Arc<State>) -> io::Result<Server> {
@@ -17,6 +17,8 @@ pub(super) fn listen(listener: &TcpListener, state: Arc<State>) -> io::Result<Se
         App::new()
             .app_data(state.clone())
             .route("/health", web::get().to(health::alive))
+            .route("/metrics", web::get().to(metrics::text))
+            .route("/metrics.json", web::get().to(metrics::json))
             .route("/api/v1/tree", web::get().to(api::tree::tree))
     });
     Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener.try_clone()?)?.run())
