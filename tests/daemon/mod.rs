@@ -17,5 +17,6 @@ mod readme;
 mod reconcile;
 mod signals;
 pub(crate) mod stage;
+mod telemetry;
 mod two_daemons;
 mod verify;
