@@ -10,6 +10,7 @@ mod embedded;
 mod fleet;
 mod lost_reply;
 mod main_job;
+mod metrics;
 mod outage;
 mod panics;
 mod poison;

@@ -7,11 +7,13 @@
 mod collector;
 mod postgres;
 mod process;
+mod prometheus;
 mod proxy;
 mod redis;
 
 pub(crate) use collector::{Collector, Protocol, Seen};
 pub(crate) use postgres::Postgres;
+pub(crate) use prometheus::Prometheus;
 pub(crate) use proxy::Proxy;
 pub(crate) use redis::Redis;
 
