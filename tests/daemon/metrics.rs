@@ -14,7 +14,8 @@ fn start(stage: &Stage, address: &str) -> Daemon {
 /// The daemon may be asked by a test that is a daemon itself.
 async fn get(address: &str, path: &str) -> Option<String> {
     let url = format!("http://{address}{path}");
-    let asked = tokio::task::spawn_blocking(move || ureq::get(url).call().ok()?.body_mut().read_to_string().ok());
+    let asked =
+        tokio::task::spawn_blocking(move || ureq::get(url).call().ok()?.body_mut().read_to_string().ok());
     asked.await.unwrap()
 }
 
@@ -102,7 +103,8 @@ async fn latency_is_measured_from_the_insert_and_not_from_when_it_happened() {
     stage.until_recorded(1).await;
     let latency = async || {
         let text = get(&address, "/metrics").await.unwrap_or_default();
-        let line = text.lines().find(|line| line.starts_with("factline_event_latency_seconds_sum"))?.to_owned();
+        let line =
+            text.lines().find(|line| line.starts_with("factline_event_latency_seconds_sum"))?.to_owned();
         line.rsplit(' ').next()?.parse::<f64>().ok()
     };
     until("it is measured", || async { latency().await.is_some() }).await;

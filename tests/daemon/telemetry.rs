@@ -43,10 +43,8 @@ fn spans_of(collector: &Collector, trace: &str, operation: &str) -> Vec<Seen> {
 }
 
 async fn span_of(collector: &Collector, trace: &str, operation: &str) -> Seen {
-    until(&format!("{operation} of {trace}"), || async {
-        !spans_of(collector, trace, operation).is_empty()
-    })
-    .await;
+    until(&format!("{operation} of {trace}"), || async { !spans_of(collector, trace, operation).is_empty() })
+        .await;
     let mut spans = spans_of(collector, trace, operation);
     assert_eq!(spans.len(), 1, "{spans:?}");
     spans.remove(0)
@@ -78,10 +76,8 @@ async fn the_whole_trace_arrives(protocol: Protocol, name: &str) {
     assert_eq!((extract.parent(), record.parent()), (process.id(), process.id()));
     assert_eq!((publish.kind(), process.kind(), extract.kind(), record.kind()), (4, 5, 1, 3));
     assert!(process.encloses(&extract) && process.encloses(&record));
-    let event: String = sqlx::query_scalar("SELECT event_id::text FROM outbox_events")
-        .fetch_one(&stage.pool)
-        .await
-        .unwrap();
+    let event: String =
+        sqlx::query_scalar("SELECT event_id::text FROM outbox_events").fetch_one(&stage.pool).await.unwrap();
     for (span, operation, kind) in [(&publish, "publish", "send"), (&process, "process", "process")] {
         assert_eq!(span.name(), format!("{operation} chat"));
         assert_eq!(span.service, "factline");
@@ -94,7 +90,10 @@ async fn the_whole_trace_arrives(protocol: Protocol, name: &str) {
     }
     assert_eq!(process.attribute("messaging.consumer.group.name"), "facts");
     assert_eq!(process.attribute("factline.attempt"), "1");
-    assert_eq!((record.attribute("factline.outcome"), record.attribute("factline.facts")), ("processed".into(), "1".into()));
+    assert_eq!(
+        (record.attribute("factline.outcome"), record.attribute("factline.facts")),
+        ("processed".into(), "1".into())
+    );
 
     // What is done to many at once is a span of its own, with links.
     for (batch, to) in [("send", &publish), ("process batch", &process), ("record batch", &process)] {
@@ -104,7 +103,8 @@ async fn the_whole_trace_arrives(protocol: Protocol, name: &str) {
         })
         .await;
     }
-    until("metrics", || async { collector.metrics().iter().any(|name| name == "factline.events.processed") }).await;
+    until("metrics", || async { collector.metrics().iter().any(|name| name == "factline.events.processed") })
+        .await;
 
     let told = text(&stage.run(&["explain", &event]).stdout);
     assert!(told.contains(&trace), "{told}");
@@ -114,7 +114,8 @@ async fn the_whole_trace_arrives(protocol: Protocol, name: &str) {
 #[tokio::test]
 async fn a_retry_is_a_span_of_its_own_and_what_is_set_aside_keeps_its_trace() {
     let (stage, collector) = (Stage::new().await, Collector::start(Protocol::Grpc));
-    let daemon = start(&stage, &collector.endpoint, "grpc", &[("FACTLINE__GROUPS__FACTS__RETRY_INITIAL", "10ms")]);
+    let daemon =
+        start(&stage, &collector.endpoint, "grpc", &[("FACTLINE__GROUPS__FACTS__RETRY_INITIAL", "10ms")]);
     let (retried, dead, unsampled) = (a_trace(), a_trace(), a_trace());
     insert(&stage, "c-1", "misbehave: error once", &retried, "01").await;
     insert(&stage, "c-2", "misbehave: panic", &dead, "01").await;
@@ -132,7 +133,8 @@ async fn a_retry_is_a_span_of_its_own_and_what_is_set_aside_keeps_its_trace() {
     let failed = span_of(&collector, &dead, "process").await;
     assert!(failed.has_failed() && failed.attribute("error.type") == "panic");
     assert_eq!(span_of(&collector, &dead, "record").await.attribute("factline.outcome"), "dead_lettered");
-    let letters = format!("SELECT count(*) FROM factline.dead_letters WHERE headers ->> 'traceparent' LIKE '%{dead}%'");
+    let letters =
+        format!("SELECT count(*) FROM factline.dead_letters WHERE headers ->> 'traceparent' LIKE '%{dead}%'");
     assert_eq!(stage.count(letters).await, 1);
     let lines = daemon.log();
     let line_of = |words: &str| lines.lines().find(|line| line.contains(words)).unwrap().to_owned();
@@ -141,7 +143,10 @@ async fn a_retry_is_a_span_of_its_own_and_what_is_set_aside_keeps_its_trace() {
     assert!(set_aside["event_id"].is_string() && set_aside["group"] == "facts");
     let waits: Value = serde_json::from_str(&line_of("extraction failed for now")).unwrap();
     assert_eq!(waits["trace_id"], retried);
-    assert!(!collector.spans().iter().any(|span| span.trace() == unsampled), "its producer did not want it recorded");
+    assert!(
+        !collector.spans().iter().any(|span| span.trace() == unsampled),
+        "its producer did not want it recorded"
+    );
     daemon.stop().await;
 }
 
@@ -157,7 +162,8 @@ async fn an_event_without_a_trace_begins_one_unless_the_ratio_says_no() {
         insert(&stage, "c-1", "Hello.", &sampled, "01").await;
         span_of(&collector, &sampled, "process").await;
         daemon.stop().await;
-        let publish: Vec<Seen> = collector.spans().into_iter().filter(|span| span.name() == "publish chat").collect();
+        let publish: Vec<Seen> =
+            collector.spans().into_iter().filter(|span| span.name() == "publish chat").collect();
         assert_eq!(publish.len(), if is_traced { 4 } else { 1 });
         let traced = "SELECT count(*) FROM factline.event_ledger WHERE traceparent IS NOT NULL";
         assert_eq!(stage.count(traced).await, if is_traced { 4 } else { 1 });

@@ -53,7 +53,8 @@ impl Prometheus {
 
     /// The sum of a query's result; `None` if there is none.
     pub(crate) fn ask(&self, query: &str) -> Option<f64> {
-        let url = url::Url::parse_with_params(&format!("{}/api/v1/query", self.url), [("query", query)]).ok()?;
+        let url =
+            url::Url::parse_with_params(&format!("{}/api/v1/query", self.url), [("query", query)]).ok()?;
         let answer = ureq::get(url.as_str()).call().ok()?.body_mut().read_to_string().ok()?;
         let answer: Value = serde_json::from_str(&answer).ok()?;
         let results = answer["data"]["result"].as_array().filter(|results| !results.is_empty())?;
