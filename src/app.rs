@@ -1,6 +1,6 @@
 //! Builds the adapters and the tree, in flow order; the one place that knows both.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 use factline_pipeline::{
@@ -9,6 +9,7 @@ use factline_pipeline::{
     extractor::Extractor,
     janitor,
     lease::Keeper,
+    metrics::Metrics,
     outage, outbox_poller,
     reconcile::{self, Subscription},
     tree::{self, Tuning},
@@ -46,6 +47,8 @@ pub struct Process {
     pub turns: Turns,
     /// The threads that it can't get back.
     pub stuck: StuckThreads,
+    /// What it counts.
+    pub metrics: Metrics,
 }
 
 /// What the tree is built from.
@@ -93,11 +96,13 @@ pub fn tree(wiring: Wiring<'_>) -> SupervisorSpec {
     let holder = holder_name(&config.instance);
     let mut root = SupervisorSpec::new("root");
     if parts != Parts::Consumers {
-        root = root.supervisor(relay(config, &adapters, &holder, &tuning));
+        process.metrics.expect_source(&config.source.name, &topics(config));
+        root = root.supervisor(relay(config, &adapters, &process, &holder, &tuning));
     }
     if parts != Parts::Relay {
         let mut consumers = SupervisorSpec::new("consumers");
         for group in &config.groups {
+            process.metrics.expect_group(&group.name, &group.topics);
             consumers =
                 consumers.supervisor(consumer_group(config, group, &adapters, &process, &holder, &tuning));
         }
@@ -106,6 +111,12 @@ pub fn tree(wiring: Wiring<'_>) -> SupervisorSpec {
     root = root.child(janitor(config, &adapters, parts, &holder, &tuning));
     root = root.child(tuning.child("root/admin", admin::child(admin)));
     tuning.supervisor("root", root)
+}
+
+/// The topics that are known beforehand.
+fn topics(config: &Config) -> Vec<String> {
+    let topics: BTreeSet<&String> = config.groups.iter().flat_map(|group| &group.topics).collect();
+    topics.into_iter().cloned().collect()
 }
 
 /// Who this process is in leases and consumer names: nobody else, ever.
@@ -123,7 +134,13 @@ fn outage_policy(config: &Config) -> BackoffPolicy {
     BackoffPolicy { initial: config.outage.initial, max: config.outage.max, ..outage::default_policy() }
 }
 
-fn relay(config: &Config, adapters: &Adapters, holder: &str, tuning: &dyn Tuning) -> SupervisorSpec {
+fn relay(
+    config: &Config,
+    adapters: &Adapters,
+    process: &Process,
+    holder: &str,
+    tuning: &dyn Tuning,
+) -> SupervisorSpec {
     let Adapters { databases, stream, .. } = adapters;
     let relay = tree::Relay {
         outbox: databases.outbox.clone(),
@@ -131,7 +148,9 @@ fn relay(config: &Config, adapters: &Adapters, holder: &str, tuning: &dyn Tuning
         stream: stream.clone(),
         reconcile: reconciliation(config, adapters),
         keeper: keeper(config, databases, holder),
+        source: config.source.name.clone(),
         lease: relay_lease(config),
+        metrics: process.metrics.clone(),
         settings: outbox_poller::Settings {
             batch_size: config.relay.batch_size,
             in_flight: config.relay.in_flight,
@@ -173,6 +192,7 @@ fn consumer_group(
             stuck: process.stuck.clone(),
         },
         turns: process.turns.clone(),
+        metrics: process.metrics.clone(),
         ledger: databases.ledger.clone(),
         workers: group.workers,
         max_attempts: group.max_attempts,

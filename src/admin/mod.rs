@@ -23,6 +23,7 @@ use crate::{
     config::Config,
     health::{Health, Memory, Seen, judge},
     observation::Observer,
+    telemetry::Exposition,
 };
 
 pub mod access;
@@ -31,6 +32,7 @@ mod gate;
 mod health;
 mod live;
 mod methods;
+mod metrics;
 mod origin;
 pub mod problem;
 mod rate;
@@ -47,6 +49,8 @@ pub struct State {
     pub adapters: Adapters,
     /// What was seen of them.
     pub observer: Observer,
+    /// The metrics.
+    pub exposition: Exposition,
     /// The tree that the server is part of: known only once it has started.
     pub tree: OnceLock<Tree>,
     access: access::Access,
@@ -63,11 +67,11 @@ struct Verdict {
 impl State {
     /// Before the tree has started.
     #[must_use]
-    pub fn new(config: &Config, adapters: Adapters) -> Self {
+    pub fn new(config: &Config, adapters: Adapters, exposition: Exposition) -> Self {
         let observer = Observer::new(adapters.clone());
         let access = access::Access::new(&config.admin);
         let (tree, verdict) = (OnceLock::new(), Mutex::default());
-        Self { config: config.clone(), adapters, observer, tree, access, verdict }
+        Self { config: config.clone(), adapters, observer, exposition, tree, access, verdict }
     }
 
     /// How the deployment did when it was last looked at, and when that was.

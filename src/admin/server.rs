@@ -11,7 +11,7 @@ use actix_web::{
 };
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
-use super::{State, api, gate, health, live, methods::Methods, origin::Connection, problem, rate::Rates};
+use super::{State, api, gate, health, live, methods::Methods, metrics, origin::Connection, problem, rate::Rates};
 
 /// Connections at once; more wait until there is room.
 const MAX_CONNECTIONS: usize = 1024;
@@ -28,6 +28,7 @@ pub(super) fn listen(listener: &TcpListener, state: Arc<State>, hub: live::hub::
             .openapi(api::document())
             .configure(|routes| extractors(routes, limit))
             .configure(health::routes)
+            .configure(metrics::routes)
             .configure(live::routes)
             .configure(api::routes)
             .split_for_parts();

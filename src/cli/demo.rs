@@ -14,6 +14,7 @@ use crate::{
     app::{self, Adapters, Opener, Parts, Wiring},
     config::Config,
     records::{DeadLetterFilter, FactFilter},
+    telemetry::Exposition,
 };
 
 const CONVERSATIONS: &str = include_str!("../../examples/conversations.jsonl");
@@ -36,7 +37,7 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<Verdict> {
         parts: Parts::All,
         admin: admin::Params {
             listener: None,
-            state: Arc::new(admin::State::new(&config, adapters.clone())),
+            state: Arc::new(admin::State::new(&config, adapters.clone(), Exposition::default())),
         },
         process: app::Process::default(),
     };

@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::{
     app,
     config::{self, Config, Sources},
-    telemetry,
+    telemetry::{self, Telemetry},
 };
 
 mod config_command;
@@ -119,15 +119,15 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
         _ => config::load(&sources)?,
     };
     // Commands print their results; only the daemon tells what it is doing.
-    let level = match &arguments.command {
-        Command::Run(_) => "info,actix_server=warn",
-        Command::Demo => "error",
-        _ => "warn",
-    };
-    telemetry::start(config.telemetry.log_format, level);
+    if let Command::Run(command) = arguments.command {
+        let telemetry = Telemetry::start(&config, "info,actix_server=warn")?;
+        return actix::System::new().block_on(run::run(command, config, &telemetry));
+    }
+    let level = if matches!(arguments.command, Command::Demo) { "error" } else { "warn" };
+    telemetry::log(config.telemetry.log_format, level);
     actix::System::new().block_on(async {
         match arguments.command {
-            Command::Run(command) => run::run(command, config).await,
+            Command::Run(_) => unreachable!("has its own runtime by now"),
             Command::Demo => demo::run(config).await,
             Command::Migrate(command) => migrate::run(command, &config).await,
             Command::Emit(command) => emit::run(command, &config).await,

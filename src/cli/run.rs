@@ -12,6 +12,7 @@ use crate::{
     admin,
     app::{self, Opener, Parts, Process, Wiring},
     config::Config,
+    telemetry::Telemetry,
 };
 
 #[derive(clap::Args)]
@@ -29,16 +30,20 @@ enum Only {
     Consumers,
 }
 
-pub(super) async fn run(arguments: Arguments, config: Config) -> anyhow::Result<Verdict> {
+pub(super) async fn run(
+    arguments: Arguments,
+    config: Config,
+    telemetry: &Telemetry,
+) -> anyhow::Result<Verdict> {
     let mut signals = Signals::listen()?;
     let parts = match arguments.only {
         None => Parts::All,
         Some(Only::Relay) => Parts::Relay,
         Some(Only::Consumers) => Parts::Consumers,
     };
-    let process = Process::default();
+    let process = Process { metrics: telemetry.metrics(), ..Process::default() };
     let tree = tokio::select! {
-        tree = start(&config, parts, process.clone()) => tree?,
+        tree = start(&config, parts, process.clone(), telemetry) => tree?,
         () = signals.next() => return Ok(Verdict::Done), // nothing runs yet: nothing to drain
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "factline is running");
@@ -59,12 +64,18 @@ pub(super) async fn run(arguments: Arguments, config: Config) -> anyhow::Result<
     stop(&config, &tree, &mut signals).await
 }
 
-async fn start(config: &Config, parts: Parts, process: Process) -> anyhow::Result<Tree> {
+async fn start(
+    config: &Config,
+    parts: Parts,
+    process: Process,
+    telemetry: &Telemetry,
+) -> anyhow::Result<Tree> {
     let listener = listen(&config.admin.bind)?;
     let mut opener = Opener::new(config);
     let adapters = opener.adapters().await?;
     opener.begin_groups(&adapters.databases).await?;
-    let state = Arc::new(admin::State::new(config, adapters.clone()));
+    let state = Arc::new(admin::State::new(config, adapters.clone(), telemetry.exposition()));
+    telemetry.watch(&state);
     let admin = admin::Params { listener: listener.map(Arc::new), state: state.clone() };
     let tree =
         factline_supervision::start(app::tree(Wiring { config, adapters, parts, admin, process })).await?;

@@ -16,6 +16,7 @@ pub(super) fn event(data: &str) -> Event {
         topic: "chat".to_owned(),
         key: "conversation".to_owned(),
         occurred_at: chrono::DateTime::UNIX_EPOCH,
+        created_at: None,
         sequence: None,
         trace: None,
         data: data.to_owned(),

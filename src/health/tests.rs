@@ -32,6 +32,7 @@ fn node(path: &str, kind: NodeKind, children: Vec<Node>) -> Node {
         condition_since: SystemTime::from(START),
         generation: 1,
         restarts: 0,
+        restarts_by_kind: std::iter::empty().collect(),
         restarts_in_window: 0,
         last_exit: None,
         next_restart: None,

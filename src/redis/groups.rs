@@ -86,7 +86,13 @@ impl Stream {
 
     /// A stream is gone, deleted or lost in a FLUSHALL: what comes next is read from the beginning.
     pub(super) async fn remake_groups(&self, group: &str, partitions: &[Partition]) -> Result<(), Error> {
-        tracing::warn!(group, "the consumer group was lost with a stream, making it again");
+        let first = partitions.first().map(ToString::to_string);
+        tracing::warn!(
+            group,
+            partition = first,
+            partitions = partitions.len(),
+            "the consumer group was lost with a stream, making it again"
+        );
         // Whoever starts before the relay's next append must find out how many partitions there are.
         self.record_meta().await?;
         for partition in partitions {

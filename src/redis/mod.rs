@@ -16,6 +16,7 @@ use factline_pipeline::{
     event::Event,
     outage::Error,
     stream::{AtCap, Carried, Delivered, EventStream, GroupLag, Partition, Position, Reader, partition_of},
+    trace::Trail,
 };
 use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Value};
 
@@ -344,7 +345,14 @@ fn delivered(partition: &Partition, entries: Vec<(Position, RawEntry)>) -> Vec<D
         let milliseconds = i64::try_from(position.major).unwrap_or(i64::MAX);
         let appended_at = DateTime::from_timestamp_millis(milliseconds).unwrap_or_default();
         let event = cloudevent::parse(&partition.topic, raw, appended_at);
-        Delivered { partition: partition.clone(), position, deliveries: 1, taken_from: None, event }
+        Delivered {
+            partition: partition.clone(),
+            position,
+            deliveries: 1,
+            taken_from: None,
+            event,
+            trail: Trail::default(),
+        }
     };
     entries.into_iter().map(entry).collect()
 }

@@ -7,6 +7,7 @@ use factline_pipeline::{
     outbox::NewEvent,
     stream::{Delivered, Partition, Position},
     time,
+    trace::Trail,
 };
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -32,6 +33,7 @@ pub(super) fn of_entry(
         topic: record.topic.clone(),
         key: record.key.clone().unwrap_or_else(|| id.to_string()),
         occurred_at: happened(letter, occurred_at),
+        created_at: None,
         sequence: record.header("sequence").and_then(|sequence| sequence.parse().ok()),
         trace: trace(letter),
         data: text(letter)?.to_owned(),
@@ -42,6 +44,7 @@ pub(super) fn of_entry(
         deliveries: 1,
         taken_from: None,
         event: Ok(event.clone()),
+        trail: Trail::default(),
     };
     Ok((entry, event))
 }

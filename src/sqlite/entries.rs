@@ -6,6 +6,7 @@ use factline_pipeline::{
     event::Event,
     outage::Error,
     stream::{AtCap, Carried, Delivered, GroupLag, Partition, Position},
+    trace::Trail,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
@@ -83,11 +84,11 @@ pub(super) async fn record_partitions_once(
 pub(super) async fn append(connection: &mut SqliteConnection, entries: &str) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO stream_entries (topic, partition, specversion, id, source, type, subject, time, \
-         datacontenttype, partitionkey, sequence, traceparent, tracestate, data) \
+         datacontenttype, partitionkey, sequence, traceparent, tracestate, recordedtime, data) \
          SELECT value ->> 'topic', value ->> 'partition', value ->> 'specversion', value ->> 'id', \
          value ->> 'source', value ->> 'type', value ->> 'subject', value ->> 'time', \
          value ->> 'datacontenttype', value ->> 'partitionkey', value ->> 'sequence', \
-         value ->> 'traceparent', value ->> 'tracestate', value ->> 'data' FROM json_each(?1) ORDER BY key",
+         value ->> 'traceparent', value ->> 'tracestate', value ->> 'recordedtime', value ->> 'data' FROM json_each(?1) ORDER BY key",
     )
     .bind(entries)
     .execute(connection)
@@ -213,6 +214,7 @@ fn delivered_of(row: &SqliteRow) -> Result<Delivered, sqlx::Error> {
         position: Position { major: counted_in(row, "entry")?, minor: 0 },
         deliveries: u32::try_from(counted_in(row, "deliveries")?).unwrap_or(u32::MAX),
         taken_from: taken_from.map(Into::into),
+        trail: Trail::default(),
     })
 }
 

@@ -54,7 +54,9 @@ impl Outbox {
                 attribute("tracestate", &tracestate);
             }
         }
-        Ok(Row { id: RowId::Number(number), event: event_of(&topic, attributes, &headers), topic })
+        let created_at = readable_time_in(row, "created_at")?;
+        let event = event_of(&topic, attributes, &headers).map(|event| event.created_at(created_at));
+        Ok(Row { id: RowId::Number(number), event, topic })
     }
 
     /// Runs a statement that changes rows; says how many.
@@ -275,7 +277,7 @@ impl Statements {
             // The inner query needs the index of pending rows alone, so the planner cannot prefer the whole table.
             claim_pending: format!(
                 "SELECT o.id AS number, event_id AS id, topic, key AS partitionkey, event_type AS type, \
-                 payload AS data, headers, occurred_at AS time FROM {table} AS o \
+                 payload AS data, headers, occurred_at AS time, created_at FROM {table} AS o \
                  WHERE o.id IN (SELECT p.id FROM {table} AS p WHERE p.status = 'pending' AND p.id > ?1 \
                  AND p.id NOT IN (SELECT value FROM json_each(?2)) ORDER BY p.id LIMIT ?3) ORDER BY o.id"
             )

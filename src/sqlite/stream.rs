@@ -229,6 +229,7 @@ mod tests {
             topic: "chat".into(),
             key: key.into(),
             occurred_at: Utc::now(),
+            created_at: None,
             sequence: None,
             trace: None,
             data: "{}".into(),

@@ -36,6 +36,7 @@ pub(super) fn event(key: &str, sequence: i64) -> Event {
         topic: TOPIC.into(),
         key: key.into(),
         occurred_at: day(sequence),
+        created_at: None,
         sequence: Some(sequence),
         trace: (sequence % 2 == 0).then(trace),
         data: format!(r#"{{"content":"message {sequence} of {key}"}}"#),
@@ -151,5 +152,12 @@ pub(super) fn cause(error: &str) -> Cause {
 
 fn delivered(number: i64, event: Result<Event, Box<cloudevent::Malformed>>) -> Delivered {
     let position = Position { major: number.unsigned_abs(), minor: 0 };
-    Delivered { partition: partition(1), position, deliveries: 1, taken_from: None, event }
+    Delivered {
+        partition: partition(1),
+        position,
+        deliveries: 1,
+        taken_from: None,
+        event,
+        trail: factline_pipeline::trace::Trail::default(),
+    }
 }

@@ -18,6 +18,7 @@ use factline::{
     admin,
     app::{self, Adapters, Opener, Parts, Wiring},
     config::{self, Sources},
+    telemetry::Exposition,
 };
 use factline_pipeline::{
     attempts::{FailedTry, History},
@@ -251,7 +252,7 @@ async fn panic_under(strategy: &str) {
     adapters.databases.outbox = Buggy::new(adapters.databases.outbox);
     adapters.databases.ledger = Buggy::new(adapters.databases.ledger);
     adapters.stream = Buggy::new(adapters.stream);
-    let state = Arc::new(admin::State::new(&config, adapters.clone()));
+    let state = Arc::new(admin::State::new(&config, adapters.clone(), Exposition::default()));
     let wiring = Wiring {
         config: &config,
         adapters,

@@ -4,12 +4,16 @@
 //! Most tests share one PostgreSQL and one Redis, each test with a database or a key prefix of its own. A test that
 //! stops or kills a server starts its own.
 
+mod collector;
 mod postgres;
 mod process;
+mod prometheus;
 mod proxy;
 mod redis;
 
+pub(crate) use collector::{Collector, Protocol, Seen};
 pub(crate) use postgres::Postgres;
+pub(crate) use prometheus::Prometheus;
 pub(crate) use proxy::Proxy;
 pub(crate) use redis::Redis;
 

@@ -194,7 +194,14 @@ mod tests {
     fn task(number: u16, major: u64) -> Task {
         let position = Position { major, minor: 0 };
         let (partition, event) = (partition(number), Ok(Event::sample()));
-        Task::fresh(Delivered { partition, position, deliveries: 1, taken_from: None, event })
+        Task::fresh(Delivered {
+            partition,
+            position,
+            deliveries: 1,
+            taken_from: None,
+            event,
+            trail: crate::trace::Trail::default(),
+        })
     }
 
     fn both() -> [Partition; 2] {

@@ -15,7 +15,7 @@ use crate::{
 pub type RawEntry = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// The attributes that an entry may have, by the names of its fields.
-pub const ATTRIBUTES: [&str; 12] = [
+pub const ATTRIBUTES: [&str; 13] = [
     "specversion",
     "id",
     "source",
@@ -27,6 +27,7 @@ pub const ATTRIBUTES: [&str; 12] = [
     "sequence",
     "traceparent",
     "tracestate",
+    "recordedtime",
     "data",
 ];
 
@@ -90,6 +91,10 @@ pub fn encode(event: &Event, mut field: impl FnMut(&'static str, &str)) {
             field("tracestate", tracestate);
         }
     }
+    if let Some(created_at) = event.created_at {
+        // An extension that CloudEvents documents: "Recorded Time".
+        field("recordedtime", &created_at.to_rfc3339_opts(SecondsFormat::Micros, true));
+    }
     field("data", &event.data);
 }
 
@@ -105,6 +110,7 @@ struct Attributes {
     sequence: Option<Vec<u8>>,
     traceparent: Option<Vec<u8>>,
     tracestate: Option<Vec<u8>>,
+    recordedtime: Option<Vec<u8>>,
     data: Option<Vec<u8>>,
 }
 
@@ -123,6 +129,7 @@ impl Attributes {
                 b"sequence" => &mut attributes.sequence,
                 b"traceparent" => &mut attributes.traceparent,
                 b"tracestate" => &mut attributes.tracestate,
+                b"recordedtime" => &mut attributes.recordedtime,
                 b"data" => &mut attributes.data,
                 _ => continue,
             };
@@ -157,6 +164,7 @@ impl Attributes {
             ("sequence", &self.sequence),
             ("traceparent", &self.traceparent),
             ("tracestate", &self.tracestate),
+            ("recordedtime", &self.recordedtime),
         ];
         let attributes = rest
             .into_iter()
@@ -192,6 +200,8 @@ pub fn parse(topic: &str, raw: RawEntry, appended_at: DateTime<Utc>) -> Result<E
         topic: topic.to_owned(),
         key,
         occurred_at: time.unwrap_or(appended_at),
+        // For information only: one that cannot be read is passed over.
+        created_at: attributes.recordedtime.and_then(|time| time::parse(&lossy(&time)).ok()),
         sequence: attributes.sequence.and_then(|sequence| lossy(&sequence).parse().ok()),
         trace,
         data: attributes.data.map(text).unwrap_or_default(),

@@ -14,6 +14,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use factline_supervision::{BackoffPolicy, Condition, Delays, Lifeline, Ref};
+use tokio::time::Instant;
 
 use crate::{
     assignment::{Assignment, Next, lease_name},
@@ -23,6 +24,7 @@ use crate::{
     in_flight::InFlight,
     lease::{Keeper, Tenure},
     ledger::Ledger,
+    metrics::Metrics,
     outage::{self, Error},
     stream::{EventStream, Partition, Position, Reader},
     turns::Turns,
@@ -70,6 +72,8 @@ pub struct Params {
     pub turns: Turns,
     /// Shared with the extractors: what is looked up before it is worked on.
     pub watched: Watched,
+    /// What it counts.
+    pub metrics: Metrics,
     /// How it works.
     pub settings: Settings,
 }
@@ -348,6 +352,8 @@ impl ConsumerGroup {
             let in_flight = &self.in_flight;
             read.tasks.retain(|task| !in_flight.holds(&task.entry.partition, task.entry.position));
         }
+        let Params { settings, metrics, .. } = &self.params;
+        metrics.consumed(&settings.group, read.tasks.iter().map(|task| &*task.entry.partition.topic));
         self.portions = portions_of(&self.params, read.tasks);
         self.hand_on(ctx);
     }
@@ -374,7 +380,10 @@ impl ConsumerGroup {
         let (turns, extractor) = (self.params.turns.clone(), self.params.extractors[extractor].clone());
         let delivery = async move {
             let turn = turns.take(goes_alone).await;
-            extractor.deliver(ExtractBatch { batch, fences, tasks }).await.map(|()| turn)
+            extractor
+                .deliver(ExtractBatch { batch, fences, tasks, since: Instant::now() })
+                .await
+                .map(|()| turn)
         };
         ctx.spawn(delivery.into_actor(self).map(move |delivered, group, ctx| {
             group.reading = false;

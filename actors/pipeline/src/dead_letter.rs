@@ -335,6 +335,7 @@ mod tests {
             deliveries: 1,
             taken_from: None,
             event,
+            trail: crate::trace::Trail::default(),
         };
         let read = entry(Err(Box::new(malformed.clone())));
         let consumed = DeadLetter::of_entry(&read, cause(Stage::Consume, ErrorKind::Malformed));

@@ -225,7 +225,10 @@ async fn extract_all(tools: &Tools, batch: &Batch) {
         let fate = match &entry.event {
             Err(_) => Fate::Unreadable,
             Ok(event) if held_up.contains(event.key.as_str()) => Fate::Behind,
-            Ok(event) => fate_of(tools, event).await,
+            Ok(event) => {
+                let _until_it_is_known = entry.trail.extract();
+                fate_of(tools, event).await
+            }
         };
         if let (Fate::Failed(Failure { retryable: true, .. }), Ok(event)) = (&fate, &entry.event) {
             held_up.insert(&event.key);

@@ -28,6 +28,7 @@ use crate::{
     lease::Fence,
     ledger::Ledger,
     ledger_writer::{LedgerWriter, RecordBatch},
+    metrics::{Metrics, Step},
     outage::{self, Error},
     parking::{Lane, Parking, Waiting},
     stream::{Delivered, Partition},
@@ -60,6 +61,8 @@ pub struct Params {
     pub turns: Turns,
     /// Shared with the consumer group: what it looks up before it is worked on.
     pub watched: Watched,
+    /// What it counts.
+    pub metrics: Metrics,
 }
 
 /// Entries to extract facts from.
@@ -72,6 +75,8 @@ pub struct ExtractBatch {
     pub fences: Vec<Fence>,
     /// The entries, each partition's in order.
     pub tasks: Vec<Task>,
+    /// Since when it is under way.
+    pub since: Instant,
 }
 
 /// A partition is given up: what waits there is somebody else's to try. Answered when nothing of it is being tried.
@@ -263,7 +268,8 @@ async fn extract_batch(
     bench: &mut Bench,
     batch: ExtractBatch,
 ) -> Result<(), Stop> {
-    let ExtractBatch { batch, fences, tasks } = batch;
+    let ExtractBatch { batch, fences, tasks, since } = batch;
+    params.metrics.took(Step::Queue, since.elapsed());
     let (mut free, mut held, mut lanes) = (Vec::with_capacity(tasks.len()), Vec::new(), HashSet::new());
     for task in tasks {
         let lane = Lane::of(&task.entry);

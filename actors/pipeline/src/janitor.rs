@@ -63,13 +63,15 @@ pub struct Janitor {
     life: Lifeline,
     /// Everything below was recorded when it was looked at last; `None` if nothing has been looked at.
     reconciled_to: Option<RowId>,
+    /// How the last turn went.
+    is_healthy: bool,
 }
 
 impl Janitor {
     /// A janitor that starts at once.
     #[must_use]
     pub fn new(params: Params, life: Lifeline) -> Self {
-        Self { params, life, reconciled_to: None }
+        Self { params, life, reconciled_to: None, is_healthy: true }
     }
 
     fn tidy(&mut self, ctx: &mut Context<Self>) {
@@ -81,15 +83,36 @@ impl Janitor {
             }
         };
         ctx.spawn(turn.into_actor(self).map(|tidied, janitor, ctx| {
-            janitor.life.set_condition(match tidied {
-                Ok(()) => Condition::Healthy,
-                Err(error) => Condition::Degraded(outage::chain(&error)),
-            });
+            janitor.settle(tidied);
             if janitor.life.is_stopping() {
                 return ctx.stop();
             }
             ctx.run_later(janitor.params.every, Self::tidy);
         }));
+    }
+
+    /// How a turn went; told when it is another way than the one before.
+    fn settle(&mut self, tidied: Result<(), Error>) {
+        let was_healthy = std::mem::replace(&mut self.is_healthy, tidied.is_ok());
+        match tidied {
+            Ok(()) => {
+                if !was_healthy {
+                    tracing::info!(actor = self.life.path(), "recovered");
+                }
+                self.life.set_condition(Condition::Healthy);
+            }
+            Err(error) => {
+                let error = outage::chain(&error);
+                if was_healthy {
+                    tracing::warn!(
+                        actor = self.life.path(),
+                        error,
+                        "degraded, trying again at the next turn"
+                    );
+                }
+                self.life.set_condition(Condition::Degraded(error));
+            }
+        }
     }
 
     /// In its own time: a long turn keeps nobody from trimming.

@@ -61,6 +61,9 @@ pub trait Leases: Send + Sync {
     async fn list(&self) -> Result<Vec<Lease>, Error>;
 }
 
+/// How long giving something up may take: whoever does so is about to end.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Holds leases for somebody.
 #[derive(Clone)]
 pub struct Keeper {
@@ -118,7 +121,7 @@ impl Keeper {
 
     /// Gives these up, so that nobody need wait for them to expire.
     pub async fn release(&self, names: &[String]) -> Result<(), Error> {
-        self.leases.release(names, &self.holder).await
+        in_time(self.leases.release(names, &self.holder)).await
     }
 
     /// Joins a club, or stays in it; gives its present members in order.
@@ -128,6 +131,12 @@ impl Keeper {
 
     /// Leaves a club.
     pub async fn leave(&self, club: &str) -> Result<(), Error> {
-        self.leases.leave(club, &self.holder).await
+        in_time(self.leases.leave(club, &self.holder)).await
     }
+}
+
+/// A courtesy to others keeps nobody from ending.
+async fn in_time<T>(courtesy: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = || Error::Unavailable { service: "store", source: "no answer in time".into() };
+    tokio::time::timeout(RELEASE_TIMEOUT, courtesy).await.unwrap_or_else(|_| Err(late()))
 }

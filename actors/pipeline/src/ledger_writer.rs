@@ -11,14 +11,18 @@ use std::{collections::VecDeque, sync::Arc};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use factline_supervision::{BackoffPolicy, Lifeline, Ref};
+use tokio::time::Instant;
 
 use crate::{
     batch::{BatchId, Chain, Member},
     consumer_group::{BatchRecorded, ConsumerGroup},
     dead_letter::{Cause, DeadLetter, ErrorKind, Stage},
+    event::Event,
     lease::Fence,
     ledger::{Ledger, Outcome, Recording},
+    metrics::Metrics,
     outage::{self, Error, Patience},
+    trace::RecordingSpans,
     turns::Turn,
 };
 
@@ -37,6 +41,8 @@ pub struct Params {
     pub outage: BackoffPolicy,
     /// Shared with the consumer group and the extractors.
     pub chain: Chain,
+    /// What it counts.
+    pub metrics: Metrics,
 }
 
 /// Events to record.
@@ -177,8 +183,20 @@ async fn record(
         if range.is_empty() {
             continue;
         }
-        let attempt = || params.ledger.record(&params.group, fences, &recordings[range.clone()]);
-        match outage::ride_out(Patience::within(life, &params.chain), &params.outage, attempt).await {
+        let batch = &recordings[range.clone()];
+        let spans = RecordingSpans::begin(&params.group, batch);
+        let attempt = async || {
+            let begun = Instant::now();
+            let recorded = params.ledger.record(&params.group, fences, batch).await?;
+            params.metrics.recorded(&params.group, batch, recorded, begun.elapsed());
+            Ok(recorded)
+        };
+        let recorded = outage::ride_out(Patience::within(life, &params.chain), &params.outage, attempt).await;
+        if let Err(error) = &recorded {
+            spans.failed(&outage::chain(error));
+        }
+        drop(spans);
+        match recorded {
             Ok(recorded) => tracing::debug!(
                 group = params.group,
                 new = recorded.new,
@@ -204,7 +222,9 @@ async fn record(
 /// letter already into one that has no more than its payload. Says whether there was anything left to leave out.
 fn set_aside(recording: &mut Recording, error: &Error) -> bool {
     let error = outage::chain(error);
-    tracing::warn!(event_id = %recording.event_id, error, "event set aside");
+    let trace_id = recording.entry.event.as_ref().ok().and_then(Event::trace_id);
+    tracing::warn!(event_id = %recording.event_id, trace_id, error, "event set aside");
+    recording.entry.trail.failed(ErrorKind::Refused, &error);
     let cause = Cause { stage: Stage::Record, kind: ErrorKind::Refused, error, attempts: recording.attempts };
     match &mut recording.outcome {
         Outcome::Processed(_) => {

@@ -10,6 +10,7 @@
 //!   fail, [`outage`];
 //! - what a stream has lost and no ledger has: [`reconcile`] and its [`examiner`];
 //! - what a batch changes in what is known: [`merge`] for facts, [`conversation`];
+//! - what is told of an event's way: [`metrics`] and the [`trace`]s of those that are sampled;
 //! - the actors, in the order in which an event meets them: [`outbox_poller`] with its `recovery`, [`stream_publisher`],
 //!   [`consumer_group`] with its [`assignment`] and what it has `in_flight`, [`fact_extractor`] with its `parking` and
 //!   its [`extraction_thread`], [`ledger_writer`]; [`batch`] keeps what moves between them in order, [`attempts`] is what
@@ -51,6 +52,10 @@ pub mod conversation;
 pub mod batch;
 
 pub mod turns;
+
+pub mod metrics;
+
+pub mod trace;
 
 mod in_flight;
 

@@ -128,28 +128,30 @@ where
 {
     let patience = patience.into();
     let life = patience.life;
+    let mut error = match operation().await {
+        Err(error) if error.is_outage() && !patience.is_over() => error,
+        settled => return settled,
+    };
+    tracing::warn!(actor = life.path(), error = %chain(&error), "degraded, trying again until it is back");
     let mut delays = Delays::new(policy);
-    let mut degraded = false;
     loop {
-        let error = match operation().await {
-            Err(error) if error.is_outage() && !patience.is_over() => error,
+        life.set_condition(Condition::Degraded(chain(&error)));
+        let next = async {
+            tokio::time::sleep(delays.next_delay()).await;
+            operation().await
+        };
+        // A server that was away may take long to answer, or never do: nobody who stops waits for that.
+        let settled = tokio::select! {
+            () = patience.over() => return Err(error),
+            settled = next => settled,
+        };
+        match settled {
+            Err(again) if again.is_outage() => error = again,
             settled => {
-                if degraded {
-                    tracing::info!(actor = life.path(), "recovered");
-                    life.set_condition(Condition::Healthy);
-                }
+                tracing::info!(actor = life.path(), "recovered");
+                life.set_condition(Condition::Healthy);
                 return settled;
             }
-        };
-        let reason = chain(&error);
-        if !degraded {
-            tracing::warn!(actor = life.path(), error = %reason, "degraded, trying again until it is back");
-            degraded = true;
-        }
-        life.set_condition(Condition::Degraded(reason));
-        tokio::select! {
-            () = tokio::time::sleep(delays.next_delay()) => {}
-            () = patience.over() => return Err(error),
         }
     }
 }

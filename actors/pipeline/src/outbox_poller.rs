@@ -24,6 +24,7 @@ use crate::{
     event::Event,
     lease::{Keeper, Tenure},
     ledger::Ledger,
+    metrics::{Metrics, Step},
     outage::{self, Error},
     outbox::{Claim, Outbox, Row, RowId},
     reconcile,
@@ -63,12 +64,16 @@ pub struct Params {
     pub reconcile: reconcile::Params,
     /// Who may publish.
     pub keeper: Keeper,
+    /// The source's name.
+    pub source: String,
     /// The lease `relay:{source}`.
     pub lease: String,
     /// Where batches go.
     pub publisher: Ref<StreamPublisher>,
     /// Shared with the publisher.
     pub chain: Chain,
+    /// What it counts.
+    pub metrics: Metrics,
     /// How it works.
     pub settings: Settings,
 }
@@ -235,7 +240,10 @@ impl OutboxPoller {
             poller.busy = false;
             match recovered {
                 Ok(0) if !poller.republishing => poller.life.set_condition(Condition::Healthy),
-                Ok(rows) => poller.republishing |= rows > 0,
+                Ok(rows) => {
+                    poller.republishing |= rows > 0;
+                    poller.params.metrics.reconciled(rows);
+                }
                 Err(error) if error.is_outage() => return poller.finish_if_drained(ctx),
                 // Looking once more would not help; the rows are as they were, and so is everything else.
                 Err(error) => {
@@ -413,7 +421,13 @@ async fn claim(
     limit: usize,
 ) -> Result<Vec<Row>, Error> {
     let claim = Claim { after, in_flight: &in_flight, limit };
-    outage::ride_out(&life, &params.settings.outage, || params.outbox.claim_pending(claim)).await
+    let claim = async || {
+        let begun = Instant::now();
+        let rows = params.outbox.claim_pending(claim).await?;
+        params.metrics.claimed(&params.source, rows.len(), begun.elapsed());
+        Ok(rows)
+    };
+    outage::ride_out(&life, &params.settings.outage, claim).await
 }
 
 /// How many rows to claim next, so that large payloads do not fill the memory.
@@ -428,7 +442,9 @@ async fn mark(params: Params, life: Lifeline, message: BatchPublished) -> Result
     let Params { outbox, ledger, settings, .. } = &params;
     let BatchPublished { published, refused, .. } = &message;
     if !published.is_empty() {
+        let begun = Instant::now();
         outage::ride_out(&life, &settings.outage, || outbox.mark_processed(published)).await?;
+        params.metrics.took(Step::Mark, begun.elapsed());
     }
     if !refused.is_empty() {
         let letters: Vec<DeadLetter> = refused.iter().map(|refused| (*refused.letter).clone()).collect();
@@ -436,6 +452,7 @@ async fn mark(params: Params, life: Lifeline, message: BatchPublished) -> Result
             refused.iter().map(|refused| (refused.row.clone(), refused.letter.cause.error.clone())).collect();
         tracing::warn!(rows = failed.len(), error = %failed[0].1, "rows that cannot be published were set aside");
         outage::ride_out(&life, &settings.outage, || ledger.record_unpublishable(&letters)).await?;
+        params.metrics.refused(refused);
         outage::ride_out(&life, &settings.outage, || outbox.mark_failed(&failed)).await?;
     }
     Ok(())

@@ -112,6 +112,7 @@ mod tests {
             deliveries: 1,
             taken_from: None,
             event: Ok(Event { key: key.into(), ..Event::sample() }),
+            trail: crate::trace::Trail::default(),
         };
         let batch = BatchId { epoch: number, number };
         (Lane::of(&entry).unwrap(), Waiting { batch, fence: None, task: Task::fresh(entry) })

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{cloudevent::Malformed, event::Event, outage::Error};
+use crate::{cloudevent::Malformed, event::Event, outage::Error, trace::Trail};
 
 /// One partition of one topic: a stream of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -95,6 +95,8 @@ pub struct Delivered {
     pub taken_from: Option<Arc<str>>,
     /// The event, or why it is none.
     pub event: Result<Event, Box<Malformed>>,
+    /// What is traced of its being processed.
+    pub trail: Trail,
 }
 
 /// How one group stands in one partition.

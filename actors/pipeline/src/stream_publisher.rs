@@ -12,15 +12,18 @@ use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use factline_supervision::{BackoffPolicy, Condition, Lifeline, Ref};
+use tokio::time::Instant;
 
 use crate::{
     batch::{BatchId, Chain, Member},
     dead_letter::{Cause, DeadLetter, ErrorKind, Stage},
     event::Event,
+    metrics::Metrics,
     outage::{self, Error, Patience},
     outbox::RowId,
     outbox_poller::{BatchPublished, OutboxPoller, Refused, StreamLost},
     stream::{AtCap, EventStream},
+    trace::Publishing,
 };
 
 /// How often a stream at its cap is looked at.
@@ -40,6 +43,8 @@ pub struct Params {
     pub chain: Chain,
     /// Pauses during an outage.
     pub outage: BackoffPolicy,
+    /// What it counts.
+    pub metrics: Metrics,
 }
 
 /// Events to publish.
@@ -120,8 +125,14 @@ impl Handler<PublishBatch> for StreamPublisher {
 
 async fn publish_and_report(params: Params, life: Lifeline, batch: PublishBatch) -> Result<(), Error> {
     let PublishBatch { batch, events, mut refused } = batch;
-    let (rows, events): (Vec<RowId>, Vec<Event>) = events.into_iter().unzip();
-    let published = match publish(&params, &life, &rows, &events).await {
+    let (rows, mut events): (Vec<RowId>, Vec<Event>) = events.into_iter().unzip();
+    let spans = Publishing::begin(&mut events);
+    let published = publish(&params, &life, &rows, &events).await;
+    if let Err(error) = &published {
+        spans.failed(&outage::chain(error));
+    }
+    drop(spans);
+    let published = match published {
         Err(error @ Error::Lost { .. }) => {
             // Before this batch is voided: the poller starts over only when what was lost is pending again.
             let lost = StreamLost { reason: outage::chain(&error) };
@@ -163,7 +174,12 @@ async fn publish(
         if range.is_empty() {
             continue;
         }
-        let append = || params.stream.append(&events[range.clone()]);
+        let append = async || {
+            let begun = Instant::now();
+            let appended = params.stream.append(&events[range.clone()]).await;
+            params.metrics.appended(&events[range.clone()], appended.is_ok(), begun.elapsed());
+            appended
+        };
         match outage::ride_out(Patience::within(life, &params.chain), &params.outage, append).await {
             Ok(at_cap) => {
                 published.rows.extend_from_slice(&rows[range]);

@@ -17,6 +17,7 @@ use crate::{
     lease::Keeper,
     ledger::Ledger,
     ledger_writer::{self, LedgerWriter},
+    metrics::Metrics,
     outbox::Outbox,
     outbox_poller::{self, OutboxPoller},
     reconcile,
@@ -49,8 +50,12 @@ pub struct Relay {
     pub reconcile: reconcile::Params,
     /// Who may publish.
     pub keeper: Keeper,
+    /// The source's name.
+    pub source: String,
     /// The lease `relay:{source}`.
     pub lease: String,
+    /// What it counts.
+    pub metrics: Metrics,
     /// How the poller works.
     pub settings: outbox_poller::Settings,
 }
@@ -71,15 +76,18 @@ pub fn relay(relay: Relay, tuning: &dyn Tuning) -> SupervisorSpec {
         poller,
         outage: relay.settings.outage.clone(),
         chain: chain.clone(),
+        metrics: relay.metrics.clone(),
     };
     let poller_params = outbox_poller::Params {
         outbox: relay.outbox,
         ledger: relay.ledger,
         reconcile: relay.reconcile,
         keeper: relay.keeper,
+        source: relay.source,
         lease: relay.lease,
         publisher,
         chain,
+        metrics: relay.metrics,
         settings: relay.settings,
     };
     let publisher = ChildSpec::actor("stream_publisher", publisher_mailbox, move |life: Lifeline| {
@@ -115,6 +123,8 @@ pub struct Group {
     pub retry: BackoffPolicy,
     /// Shared by all groups of the process.
     pub turns: Turns,
+    /// What it counts.
+    pub metrics: Metrics,
     /// How the group reads.
     pub settings: consumer_group::Settings,
 }
@@ -138,6 +148,7 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
         batch_size: group.settings.batch_size,
         outage: group.settings.outage.clone(),
         chain: chain.clone(),
+        metrics: group.metrics.clone(),
     };
     let ledger_writer = ChildSpec::actor("ledger_writer", writer_mailbox, move |life: Lifeline| {
         LedgerWriter::new(writer_params.clone(), life)
@@ -157,6 +168,7 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
         chain: chain.clone(),
         turns: group.turns.clone(),
         watched: watched.clone(),
+        metrics: group.metrics.clone(),
     };
     let mut extractors = Vec::with_capacity(group.workers);
     for number in 1..=group.workers {
@@ -181,6 +193,7 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
         chain,
         turns: group.turns,
         watched,
+        metrics: group.metrics,
         settings: group.settings,
     };
     let consumer_group = ChildSpec::actor("consumer_group", consumer_mailbox, move |life: Lifeline| {

@@ -45,6 +45,22 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// The kind of exit, without its circumstances: what exits are counted by.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Exit::Normal => "finished",
+            Exit::Shutdown => "shut_down",
+            Exit::Killed => "killed",
+            Exit::Panicked(_) => "panicked",
+            Exit::Failed(_) => "failed",
+            Exit::StartFailed(_) => "start_failed",
+            Exit::StartTimedOut(_) => "start_timed_out",
+            Exit::Stalled { .. } => "stalled",
+            Exit::Escalated(_) => "escalated",
+        }
+    }
+
     /// Whether a [transient](crate::Restart::Transient) child is restarted after it.
     #[must_use]
     pub fn is_abnormal(&self) -> bool {

@@ -5,7 +5,7 @@
 //! nothing, so a child that hangs can't hang the observer.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -43,6 +43,8 @@ pub struct Node {
     pub generation: u64,
     /// Restarts its supervisor decided on because it exited.
     pub restarts: u64,
+    /// The same, by the [kind](Exit::kind) of exit.
+    pub restarts_by_kind: BTreeMap<&'static str, u64>,
     /// Those within its supervisor's restart window.
     pub restarts_in_window: usize,
     /// How it ended last.
@@ -180,6 +182,7 @@ pub(crate) struct Live {
     pub(crate) next_restart: Option<Instant>,
     pub(crate) lifeline: Lifeline,
     pub(crate) restarts: u64,
+    pub(crate) restarts_by_kind: BTreeMap<&'static str, u64>,
     pub(crate) recent: VecDeque<Instant>,
     pub(crate) last_exit: Option<LastExit>,
     /// Reaches a supervisor while it runs.
@@ -209,6 +212,7 @@ impl Entry {
             next_restart: None,
             lifeline: Lifeline::new(Arc::clone(&path), 0),
             restarts: 0,
+            restarts_by_kind: BTreeMap::new(),
             recent: VecDeque::new(),
             last_exit: None,
             commands: None,
@@ -240,6 +244,7 @@ impl Entry {
             state: live.phase.into(),
             generation: live.lifeline.generation(),
             restarts: live.restarts,
+            restarts_by_kind: live.restarts_by_kind.clone(),
             restarts_in_window: live.recent.iter().filter(|at| now.duration_since(**at) <= window).count(),
             last_exit: live.last_exit.clone(),
             next_restart: live

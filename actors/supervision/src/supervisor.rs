@@ -184,6 +184,7 @@ impl Supervisor {
         let mut live = entry.live();
         if let Decision::Restart { .. } | Decision::Park { .. } = decision {
             live.restarts += 1;
+            *live.restarts_by_kind.entry(exit.kind()).or_default() += 1;
             live.recent.push_back(Instant::now());
             let window = self.branch.rules.within;
             while live.recent.front().is_some_and(|at| at.elapsed() > window) {

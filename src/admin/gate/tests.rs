@@ -18,6 +18,7 @@ use crate::{
     admin::server::extractors,
     app::Opener,
     config::{self, Config},
+    telemetry::Exposition,
 };
 
 const LIMIT: usize = 100;
@@ -30,7 +31,7 @@ async fn state(folder: &TempDir) -> State {
     let url = format!("sqlite:{}", folder.path().join("factline.db").display());
     (config.source.url, config.store.url, config.stream.url) = (url.clone(), url.clone(), url);
     let adapters = Opener::new(&config).adapters().await.unwrap();
-    State::new(&config, adapters)
+    State::new(&config, adapters, Exposition::default())
 }
 
 /// What comes of a request: its status, headers and body.

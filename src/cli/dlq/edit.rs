@@ -98,6 +98,7 @@ fn check(letter: &Letter, payload: &str) -> anyhow::Result<()> {
         topic: record.topic.clone(),
         key: record.key.clone().unwrap_or_default(),
         occurred_at: record.dead_at,
+        created_at: None,
         sequence: None,
         trace: None,
         data: payload.to_owned(),

@@ -32,17 +32,19 @@ pub(super) fn claimed(row: &PgRow, id_kind: IdKind, source: &str) -> Result<Row,
     let attributes = attributes(row, &id, source)?;
     // A row whose time is no text says here when it happened, or when it was inserted.
     let time = row.try_get::<Option<DateTime<Utc>>, _>("occurred_at")?;
-    let time =
-        time.map_or_else(|| readable_time(row, "created_at", "created_at_text"), |time| Ok(Some(time)));
-    let event =
-        cloudevent::parse(topic.as_deref().unwrap_or_default(), attributes, time?.unwrap_or_else(Utc::now));
+    let created_at = readable_time(row, "created_at", "created_at_text")?;
+    let event = cloudevent::parse(
+        topic.as_deref().unwrap_or_default(),
+        attributes,
+        time.or(created_at).unwrap_or_else(Utc::now),
+    );
     let event = event.and_then(|event| match topic {
         None => Err(malformed(event, cloudevent::Error::Missing("topic"))),
         Some(_) if !YEARS.contains(&event.occurred_at.year()) => {
             let reason = time::Error::OutOfRange(event.occurred_at.to_string());
             Err(malformed(event, cloudevent::Error::Time(reason)))
         }
-        Some(_) => Ok(event),
+        Some(_) => Ok(event.created_at(created_at)),
     });
     Ok(Row { id, topic: topic.unwrap_or_default(), event })
 }

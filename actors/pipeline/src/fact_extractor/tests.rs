@@ -138,6 +138,7 @@ impl Fixture {
             chain: Chain::of(1),
             turns: Turns::default(),
             watched: Watched::default(),
+            metrics: Metrics::default(),
         };
         Self { params, bench: Bench::default(), extractor, counts }
     }
@@ -190,6 +191,7 @@ fn of_type(event_type: &str, key: &str, data: String) -> Task {
         deliveries: 1,
         taken_from: None,
         event: Ok(event),
+        trail: crate::trace::Trail::default(),
     })
 }
 
@@ -311,7 +313,7 @@ async fn an_event_that_is_not_due_yet_keeps_its_place_behind_an_earlier_one_of_i
     fixture.params.writer = writer;
     let tasks = vec![message("k", "fail for now"), later, message("k", "k3")];
     let life = lifeline().await;
-    let batch = ExtractBatch { batch, fences, tasks };
+    let batch = ExtractBatch { batch, fences, tasks, since: Instant::now() };
     extract_batch(&fixture.params, &life, &mut fixture.bench, batch).await.unwrap();
     assert_eq!(outcomes(&fixture.settle(vec![]).await), ["exhausted", "k2", "k3"]);
 }

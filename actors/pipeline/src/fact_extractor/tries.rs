@@ -11,12 +11,15 @@ use crate::{
     attempts::{FailedTry, Past, Task},
     batch::BatchId,
     dead_letter::{Cause, DeadLetter, ErrorKind, Stage},
+    event::Event,
     extraction_thread::Fate,
     lease::Fence,
     ledger::{Outcome, Recording},
+    metrics::Step,
     outage::{self, Patience},
     parking::{Lane, Waiting},
     stream::Delivered,
+    trace,
 };
 
 /// Tries each of them once. Gives what is to be recorded, in order; what failed for now is parked, with what comes
@@ -37,13 +40,21 @@ pub(super) async fn try_all(
         if is_condemned(&task) {
             plan.push((batch, Planned::SetAside(Box::new(task))));
         } else {
+            trace::process(&params.group, &mut task);
             let (before, is_known) = (task.past.suspected, task.leaves_traces());
             task.past.suspected = task.deaths();
             plan.push((batch, Planned::Try { past: task.past, before, is_known }));
             entries.push(task.entry);
         }
     }
+    let (begun, number) = (Instant::now(), entries.len());
+    let span = trace::process_batch(&params.group, entries.iter());
     let mut tried = bench.thread.extract(&params.tools, entries, || life.progress()).await.into_iter();
+    drop(span);
+    if number > 0 {
+        params.metrics.took(Step::Extract, begun.elapsed());
+        params.metrics.batch(Step::Extract, number);
+    }
     let (mut recordings, mut absolved) = (Vec::with_capacity(plan.len()), Vec::new());
     for (batch, planned) in plan {
         let settled = match planned {
@@ -124,6 +135,7 @@ async fn settle(params: &Params, life: &Lifeline, mut task: Task, fate: Fate) ->
         }
         Fate::Failed(failure) => failure,
     };
+    task.entry.trail.failed(failure.kind, &failure.error);
     let Ok(event) = &task.entry.event else {
         return Ok(Settled::Record(Box::new(set_aside(params, task, failure.into_cause(attempts)))));
     };
@@ -133,9 +145,10 @@ async fn settle(params: &Params, life: &Lifeline, mut task: Task, fate: Fate) ->
     let retry_in = nth_delay(&params.retry, attempts);
     let failed = FailedTry { event_id: event.id, attempt: attempts, error: &failure.error, retry_in };
     count_failure(params, life, failed).await?;
+    params.metrics.retried(&params.group, &event.topic);
     tracing::warn!(
-        event_id = %event.id, key = event.key, attempts, error = failure.error,
-        "extraction failed for now; its key waits for {retry_in:.1?}"
+        event_id = %event.id, trace_id = event.trace_id(), key = event.key, group = params.group, attempts,
+        error = failure.error, "extraction failed for now; its key waits for {retry_in:.1?}"
     );
     task.past.attempts = attempts;
     task.is_known = true;
@@ -198,8 +211,11 @@ fn processed(params: &Params, task: Task, outcome: Outcome) -> Recording {
 }
 
 fn set_aside(params: &Params, task: Task, cause: Cause) -> Recording {
+    let event = task.entry.event.as_ref();
     tracing::warn!(
-        partition = %task.entry.partition, position = %task.entry.position,
+        event_id = event.map_or_else(|malformed| malformed.event_id.clone(), |event| event.id.to_string()),
+        trace_id = event.ok().and_then(Event::trace_id),
+        group = params.group, partition = %task.entry.partition, position = %task.entry.position,
         kind = cause.kind.as_str(), error = cause.error, "event set aside"
     );
     let (attempts, leaves_traces) = (cause.attempts, task.leaves_traces());

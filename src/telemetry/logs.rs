@@ -1,0 +1,31 @@
+//! Logs: human on a terminal, JSON otherwise.
+
+use std::io::{IsTerminal, stderr};
+
+use factline_pipeline::trace;
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt, filter_fn},
+    fmt,
+    registry::LookupSpan,
+};
+
+use crate::config::LogFormat;
+
+/// Lines on standard error; `RUST_LOG` decides which, `default` where it says nothing.
+pub(super) fn layer<S>(format: LogFormat, default: &str) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let human = match format {
+        LogFormat::Auto => stderr().is_terminal(),
+        LogFormat::Human => true,
+        LogFormat::Json => false,
+    };
+    let lines = fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal());
+    let lines = if human { lines.boxed() } else { lines.json().flatten_event(true).boxed() };
+    // Spans of traces are the collector's; a line names its trace by itself.
+    lines.with_filter(filter.and(filter_fn(|line| line.target() != trace::TARGET)))
+}
