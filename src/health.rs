@@ -90,8 +90,14 @@ impl Health {
 }
 
 impl Part {
+    /// What must be known, and is not, holds up at once.
     fn has_held_up_for(&self, limit: TimeDelta, now: DateTime<Utc>) -> bool {
-        self.holds_up && self.state > State::Unknown && now - self.since >= limit
+        let for_long = match self.state {
+            State::Ok => false,
+            State::Unknown => true,
+            State::Degraded | State::Failed => now - self.since >= limit,
+        };
+        self.holds_up && for_long
     }
 }
 
@@ -132,7 +138,7 @@ pub fn judge(seen: &Seen<'_>, memory: &mut Memory) -> Health {
     memory.forget_unseen();
     let state = parts.iter().map(|part| part.state).max().unwrap_or(State::Unknown);
     let mut health = Health { at, state, ready: true, parts, unready_after: seen.limit() };
-    health.ready = seen.tree.is_some() && health.reasons().next().is_none();
+    health.ready = health.reasons().next().is_none();
     health
 }
 

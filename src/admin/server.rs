@@ -11,10 +11,12 @@ use actix_web::{
 };
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
-use super::{State, api, gate, health, live, methods::Methods, metrics, origin::Connection, problem, rate::Rates};
+use super::{
+    State, api, gate, health, live, methods::Methods, metrics, origin::Connection, problem, rate::Rates,
+};
 
-/// Connections at once; more wait until there is room.
-const MAX_CONNECTIONS: usize = 1024;
+/// Connections at once; more wait until there is room. Each has two file descriptors, and servers must be left some.
+const MAX_CONNECTIONS: usize = 256;
 
 /// A server on the listener, with one worker thread.
 pub(super) fn listen(listener: &TcpListener, state: Arc<State>, hub: live::hub::Hub) -> io::Result<Server> {

@@ -194,6 +194,13 @@ impl Config {
     fn check_admin(&self, wrong: &mut Vec<String>) {
         at_least_one("admin.rate", self.admin.rate, wrong);
         at_least_one("admin.max_body", self.admin.max_body, wrong);
+        for host in &self.admin.hosts {
+            if host.is_empty() || host.contains(['/', ' ', '*', '@']) {
+                wrong.push(format!(
+                    "admin.hosts: {host:?} is no name: write it as a Host header has it, factline.internal"
+                ));
+            }
+        }
         for (name, token) in &self.admin.tokens {
             let is_hash =
                 token.sha256.len() == 64 && token.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());

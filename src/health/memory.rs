@@ -81,7 +81,10 @@ impl Memory {
         let spell = self.spells.entry(part.clone()).or_default();
         spell.seen = true;
         let since = match since {
-            Since::Known(since) => since,
+            Since::Known(since) => {
+                spell.note(state, since, now);
+                since
+            }
             Since::Looks => spell.note(state, now, now),
             Since::Before(since) => spell.note(state, since, now),
         };

@@ -150,7 +150,9 @@ fn a_backlog_is_stuck_when_nothing_of_it_is_published() {
     assert_eq!((backlog.state, backlog.since), (State::Degraded, START));
     assert_eq!(backlog.sentence, "9000 pending, the oldest for 1m; none was published for 1m");
     scene.pending(9_000, 1);
-    assert!(scene.look(65).ready, "the oldest one is another one");
+    let health = scene.look(65);
+    assert!(health.ready, "the oldest one is another one");
+    assert_eq!(part(&health, "backlog").since, health.at, "it is well since just now");
     scene.pending(8_999, 1);
     assert!(scene.look(124).ready, "it has become less");
 }
@@ -328,5 +330,7 @@ fn what_is_told_and_holds_up_nobody() {
 fn it_is_not_ready_before_the_tree_has_started() {
     let mut scene = Scene::idle();
     scene.tree = None;
-    assert!(!scene.look(0).ready);
+    let health = scene.look(0);
+    assert!(!health.ready);
+    assert_eq!(reasons(&health), ["root"]);
 }

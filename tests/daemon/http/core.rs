@@ -223,4 +223,11 @@ fn listening_to_the_outside_needs_a_token() {
         let told = refused(bind);
         assert!(told.contains("factline token NAME --role operator"), "{told}");
     }
+    let mut url = bare_command(&["config", "check"]);
+    let url = url
+        .current_dir(folder.path())
+        .env("FACTLINE__ADMIN__HOSTS", r#"["http://factline"]"#)
+        .output()
+        .unwrap();
+    assert!(text(&url.stderr).contains("admin.hosts"), "{url:?}");
 }
