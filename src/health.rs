@@ -138,7 +138,8 @@ pub fn judge(seen: &Seen<'_>, memory: &mut Memory) -> Health {
     memory.forget_unseen();
     let state = parts.iter().map(|part| part.state).max().unwrap_or(State::Unknown);
     let mut health = Health { at, state, ready: true, parts, unready_after: seen.limit() };
-    health.ready = health.reasons().next().is_none();
+    let ready = health.reasons().next().is_none();
+    health.ready = ready;
     health
 }
 

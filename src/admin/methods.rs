@@ -3,7 +3,7 @@
 use actix_web::dev::ResourceDef;
 use utoipa::openapi::{OpenApi, PathItem};
 
-/// The methods by path, as the OpenAPI document has them.
+/// The methods by path, as the `OpenAPI` document has them.
 pub(super) struct Methods {
     paths: Vec<(ResourceDef, Vec<&'static str>)>,
 }

@@ -34,7 +34,7 @@ pub struct Problem {
     pub request_id: Option<String>,
     /// What the status calls for beside the body.
     #[serde(skip)]
-    headers: Vec<(HeaderName, HeaderValue)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Problem {
@@ -47,14 +47,14 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             request_id: None,
-            headers: Vec::new(),
+            header: None,
         }
     }
 
     /// The same with a header in the response.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
+        self.header = Some(Box::new((name, value)));
         self
     }
 
@@ -135,8 +135,8 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
-        for header in &self.headers {
-            response.insert_header(header.clone());
+        if let Some(header) = &self.header {
+            response.insert_header((**header).clone());
         }
         response.content_type(MEDIA_TYPE).json(self)
     }

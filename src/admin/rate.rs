@@ -35,7 +35,7 @@ impl Rates {
 
     /// Refuses a client that has asked too much.
     pub(super) fn check(&self, client: IpAddr) -> Result<(), Problem> {
-        if self.asked.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == 0 {
+        if self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(FORGET_EVERY) {
             self.limiter.retain_recent();
         }
         let refused = self.limiter.check_key(&whole_client(client)).err();

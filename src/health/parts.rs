@@ -118,7 +118,7 @@ fn backlog(seen: &Seen<'_>, memory: &mut Memory) -> Finding {
         finding.state = State::Degraded;
         finding.since = Since::Known(moving.since);
     }
-    let seconds = age.map(|age| age.as_seconds_f64());
+    let seconds = age.map(TimeDelta::as_seconds_f64);
     let data = json!({ "pending": backlog.pending, "failed": backlog.failed,
         "oldest_pending": backlog.oldest_pending, "oldest_age_seconds": seconds });
     Finding { sentence: words, ..finding }.with(data).holding_up(is_active(

@@ -132,7 +132,7 @@ impl Task {
                 _ = ticks.tick(), if listened_to => {
                     tick += 1;
                     self.present.retain(|(_, presence)| presence.strong_count() > 0);
-                    self.look(tick % 2 == 0);
+                    self.look(tick.is_multiple_of(2));
                 }
             }
         }
