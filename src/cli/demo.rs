@@ -148,7 +148,7 @@ async fn report(adapters: &Adapters, events: usize, took: Duration, tree: &Value
     print(conversations.to_string())?;
     let mut set_aside = table::new(&["set aside by", "kind", "why", "payload"]);
     for letter in &letters {
-        let payload: String = letter.payload.chars().take(60).collect();
+        let payload: String = letter.payload.iter().flat_map(|payload| payload.chars()).take(60).collect();
         set_aside.add_row([&letter.stage, &letter.error_kind, &letter.error, &payload]);
     }
     print("\nset aside: what could not be understood, kept byte for byte")?;
