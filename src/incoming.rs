@@ -59,9 +59,9 @@ pub struct Reader<'a> {
     /// The trace of events that name none.
     pub trace: Option<TraceContext>,
     /// The only topic that the outbox has, if its table has no column for it.
-    only_topic: Option<&'a str>,
+    pub only_topic: Option<&'a str>,
     /// The only type.
-    only_type: Option<&'a str>,
+    pub only_type: Option<&'a str>,
 }
 
 impl<'a> Reader<'a> {
