@@ -37,7 +37,12 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<Verdict> {
         parts: Parts::All,
         admin: admin::Params {
             listener: None,
-            state: Arc::new(admin::State::new(&config, adapters.clone(), Exposition::default())),
+            state: Arc::new(admin::State::new(
+                &config,
+                adapters.clone(),
+                Exposition::default(),
+                &app::Process::default(),
+            )),
         },
         process: app::Process::default(),
     };

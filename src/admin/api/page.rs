@@ -89,11 +89,6 @@ impl<T> Page<T> {
         let last = items.last().filter(|_| more).map(place);
         Ok(Self { next: last.map(|place| cursor(listing, &place)).transpose()?, items })
     }
-
-    /// The same of other items.
-    pub(super) fn map<U>(self, to: impl FnMut(T) -> U) -> Page<U> {
-        Page { items: self.items.into_iter().map(to).collect(), next: self.next }
-    }
 }
 
 fn cursor(listing: &str, place: &impl Serialize) -> Result<String, Problem> {
