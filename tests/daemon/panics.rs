@@ -255,7 +255,9 @@ async fn panic_under(strategy: &str) {
     adapters.databases.outbox = Buggy::new(adapters.databases.outbox);
     adapters.databases.ledger = Buggy::new(adapters.databases.ledger);
     adapters.stream = Buggy::new(adapters.stream);
-    let state = Arc::new(admin::State::new(&config, adapters.clone(), Exposition::default()));
+    let process = factline::app::Process::default();
+    let state = admin::State::new(&config, adapters.clone(), Exposition::default(), &process);
+    let state = Arc::new(state);
     let wiring = Wiring {
         config: &config,
         adapters,

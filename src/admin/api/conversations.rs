@@ -58,7 +58,7 @@ async fn list(
     params(("id" = String, Path, description = "The conversation's id.")),
     responses(
         (status = OK, description = "the conversation", body = ConversationRecord),
-        (status = NOT_FOUND, description = "none has this id", body = Problem, content_type = "application/problem+json"),
+        (status = NOT_FOUND, description = "none has this id", body = Problem),
     ),
 )]
 #[get("/api/v1/conversations/{id}")]

@@ -54,6 +54,7 @@ struct Selection {
     #[schema(value_type = Option<String>)]
     event_id: Option<Words>,
     /// Set aside in this time: `90min`, `24h`, `7d`.
+    #[schema(pattern = r"^([0-9]{1,5}(ms|s|min|m|h|d|w) ?)+$")]
     since: Option<String>,
     /// With this text in the error, the payload, the key or the event's id.
     #[schema(value_type = Option<String>)]

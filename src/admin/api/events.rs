@@ -115,9 +115,9 @@ struct Accepted {
             body = Accepted,
             headers(("Location" = Option<String>, description = "Where the story of the event is, if it was one.")),
         ),
-        (status = CONFLICT, description = "an id was used for another event", body = Problem, content_type = "application/problem+json"),
-        (status = UNSUPPORTED_MEDIA_TYPE, description = "no CloudEvents", body = Problem, content_type = "application/problem+json"),
-        (status = UNPROCESSABLE_ENTITY, description = "an attribute is missing or wrong", body = Problem, content_type = "application/problem+json"),
+        (status = CONFLICT, description = "an id was used for another event", body = Problem),
+        (status = UNSUPPORTED_MEDIA_TYPE, description = "no CloudEvents", body = Problem),
+        (status = UNPROCESSABLE_ENTITY, description = "an attribute is missing or wrong", body = Problem),
     ),
 )]
 #[post("/api/v1/events")]
@@ -236,7 +236,7 @@ async fn known(outbox: &dyn Outbox, events: &[NewEvent]) -> Result<Vec<Uuid>, Pr
     params(("id" = String, Path, description = "The event's id, as it is in the outbox or in a dead letter.")),
     responses(
         (status = OK, description = "its story", body = Story),
-        (status = NOT_FOUND, description = "nobody knows such an event", body = Problem, content_type = "application/problem+json"),
+        (status = NOT_FOUND, description = "nobody knows such an event", body = Problem),
     ),
 )]
 #[get("/api/v1/events/{id}")]

@@ -24,7 +24,7 @@ pub(super) fn routes(routes: &mut ServiceConfig<'_>) {
     params(("event_id" = String, Path, description = "The event's id, as it is in the outbox or in a dead letter.")),
     responses(
         (status = OK, description = "its rows", body = Vec<LedgerRecord>),
-        (status = NOT_FOUND, description = "the ledger has no such event", body = Problem, content_type = "application/problem+json"),
+        (status = NOT_FOUND, description = "the ledger has no such event", body = Problem),
     ),
 )]
 #[get("/api/v1/ledger/{event_id}")]

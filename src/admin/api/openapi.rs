@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, get, web::Data};
 use utoipa::{
     PartialSchema,
     openapi::{
-        Components, Content, Info, OpenApi, Ref, Response, ResponseBuilder,
+        Components, Content, Info, OpenApi, Ref, RefOr, Response, ResponseBuilder,
         path::Operation,
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
@@ -59,6 +59,7 @@ pub(in crate::admin) fn complete(mut document: OpenApi) -> OpenApi {
 }
 
 fn add_problems(operation: &mut Operation) {
+    operation.responses.responses.values_mut().for_each(name_media_type);
     let mut problems = vec![
         ("400", "the request cannot be understood"),
         ("403", "the request comes from a page of another origin, or the token may not do this"),
@@ -73,9 +74,26 @@ fn add_problems(operation: &mut Operation) {
     }
     if operation.request_body.is_some() {
         problems.push(("413", "the body is larger than admin.max_body"));
+        problems.push(("415", "the body is of another media type"));
     }
     for (status, description) in problems {
         operation.responses.responses.entry(status.to_owned()).or_insert_with(|| problem(description).into());
+    }
+}
+
+/// A problem has a media type of its own, which no handler has to repeat.
+fn name_media_type(response: &mut RefOr<Response>) {
+    let RefOr::T(response) = response else { return };
+    let is_problem = |content: &&RefOr<Content>| match content {
+        RefOr::T(Content { schema: Some(RefOr::Ref(schema)), .. }) => {
+            schema.ref_location.ends_with("/Problem")
+        }
+        _ => false,
+    };
+    let problem = response.content.get("application/json").filter(is_problem).cloned();
+    if let Some(problem) = problem {
+        response.content.clear();
+        response.content.insert(MEDIA_TYPE.to_owned(), problem);
     }
 }
 

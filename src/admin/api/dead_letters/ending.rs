@@ -95,7 +95,7 @@ async fn end_one(
     security(("bearer" = [])),
     responses(
         (status = OK, description = "what was changed", body = Ended),
-        (status = UNPROCESSABLE_ENTITY, description = "no letter, or too many", body = Problem, content_type = "application/problem+json"),
+        (status = UNPROCESSABLE_ENTITY, description = "no letter, or too many", body = Problem),
     ),
 )]
 #[post("/api/v1/dead-letters/resolve")]
@@ -113,7 +113,7 @@ async fn resolve(
     security(("bearer" = [])),
     responses(
         (status = OK, description = "what was changed", body = Ended),
-        (status = UNPROCESSABLE_ENTITY, description = "no letter, or too many", body = Problem, content_type = "application/problem+json"),
+        (status = UNPROCESSABLE_ENTITY, description = "no letter, or too many", body = Problem),
     ),
 )]
 #[post("/api/v1/dead-letters/discard")]
@@ -132,8 +132,8 @@ async fn discard(
     params(("id" = Uuid, Path, description = "The letter's id.")),
     responses(
         (status = OK, description = "the letter", body = letter::Told, headers(("ETag" = String, description = "Tells its payload from others."))),
-        (status = NOT_FOUND, description = "no letter has this id", body = Problem, content_type = "application/problem+json"),
-        (status = CONFLICT, description = "it had ended before", body = Problem, content_type = "application/problem+json"),
+        (status = NOT_FOUND, description = "no letter has this id", body = Problem),
+        (status = CONFLICT, description = "it had ended before", body = Problem),
     ),
 )]
 #[post("/api/v1/dead-letters/{id}/resolve")]
@@ -153,8 +153,8 @@ async fn resolve_one(
     params(("id" = Uuid, Path, description = "The letter's id.")),
     responses(
         (status = OK, description = "the letter", body = letter::Told, headers(("ETag" = String, description = "Tells its payload from others."))),
-        (status = NOT_FOUND, description = "no letter has this id", body = Problem, content_type = "application/problem+json"),
-        (status = CONFLICT, description = "it had ended before", body = Problem, content_type = "application/problem+json"),
+        (status = NOT_FOUND, description = "no letter has this id", body = Problem),
+        (status = CONFLICT, description = "it had ended before", body = Problem),
     ),
 )]
 #[post("/api/v1/dead-letters/{id}/discard")]
@@ -172,6 +172,7 @@ async fn discard_one(
 #[serde(deny_unknown_fields)]
 struct Purge {
     /// Those that were resolved or discarded longer ago than this: `30d`, `12h`.
+    #[schema(pattern = r"^([0-9]{1,5}(ms|s|min|m|h|d|w) ?)+$")]
     older_than: String,
     /// Only say how many they are.
     #[serde(default)]

@@ -11,7 +11,10 @@ use actix_web::{
     put,
     web::{Bytes, Data, Path},
 };
-use base64::{Engine as _, engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD}};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -23,12 +26,15 @@ use crate::{
     admin::{
         State,
         access::{Operator, Viewer},
-        problem::Problem,
+        problem::{self, Problem},
     },
     dead_letters::{Edit, Letter},
     records::DeadLetterRecord,
     story::trace_id,
 };
+
+/// What stands where an id may stand, and is done to several letters.
+const ACTIONS: [&str; 4] = ["discard", "purge", "reprocess", "resolve"];
 
 pub(super) fn routes(routes: &mut ServiceConfig<'_>) {
     routes.service(show).service(edit);
@@ -89,12 +95,16 @@ pub(super) async fn find(state: &State, id: Uuid) -> Result<Letter, Problem> {
     params(("id" = Uuid, Path, description = "The letter's id.")),
     responses(
         (status = OK, description = "the letter", body = Told, headers(("ETag" = String, description = "Tells its payload from others."))),
-        (status = NOT_FOUND, description = "no letter has this id", body = Problem, content_type = "application/problem+json"),
+        (status = NOT_FOUND, description = "no letter has this id", body = Problem),
     ),
 )]
 #[get("/api/v1/dead-letters/{id}")]
-async fn show(_: Viewer, state: Data<State>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
-    find(&state, id.into_inner()).await.map(told)
+async fn show(_: Viewer, state: Data<State>, id: Path<String>) -> Result<HttpResponse, Problem> {
+    if ACTIONS.contains(&id.as_str()) {
+        return Err(problem::not_allowed(&["POST"]));
+    }
+    let id = Uuid::try_parse(&id).map_err(|_| Problem::bad_request("a letter's id is a UUID"))?;
+    find(&state, id).await.map(told)
 }
 
 /// Gives an unfinished letter another payload; the first one is kept.
@@ -108,11 +118,11 @@ async fn show(_: Viewer, state: Data<State>, id: Path<Uuid>) -> Result<HttpRespo
     request_body(content((serde_json::Value = "application/json")), description = "the payload: JSON that the letter's event type allows"),
     responses(
         (status = OK, description = "the letter as it is now", body = Told, headers(("ETag" = String, description = "Tells its payload from others."))),
-        (status = NOT_FOUND, description = "no letter has this id", body = Problem, content_type = "application/problem+json"),
-        (status = CONFLICT, description = "it is resolved or discarded already", body = Problem, content_type = "application/problem+json"),
-        (status = PRECONDITION_FAILED, description = "somebody else has changed it meanwhile", body = Problem, content_type = "application/problem+json"),
-        (status = UNPROCESSABLE_ENTITY, description = "its event could not be read with this payload either", body = Problem, content_type = "application/problem+json"),
-        (status = PRECONDITION_REQUIRED, description = "If-Match is missing", body = Problem, content_type = "application/problem+json"),
+        (status = NOT_FOUND, description = "no letter has this id", body = Problem),
+        (status = CONFLICT, description = "it is resolved or discarded already", body = Problem),
+        (status = PRECONDITION_FAILED, description = "somebody else has changed it meanwhile", body = Problem),
+        (status = UNPROCESSABLE_ENTITY, description = "its event could not be read with this payload either", body = Problem),
+        (status = PRECONDITION_REQUIRED, description = "If-Match is missing", body = Problem),
     ),
 )]
 #[put("/api/v1/dead-letters/{id}/payload")]

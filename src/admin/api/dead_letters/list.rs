@@ -78,6 +78,7 @@ struct Wanted {
     #[param(value_type = Option<String>)]
     event_id: Option<Words>,
     /// Set aside in this time: `90min`, `24h`, `7d`.
+    #[param(pattern = r"^([0-9]{1,5}(ms|s|min|m|h|d|w) ?)+$")]
     since: Option<String>,
     /// With this text in the error, the payload, the key or the event's id.
     #[param(value_type = Option<String>)]
@@ -150,7 +151,7 @@ async fn causes(
 struct Period {
     /// How far back: `90min`, `24h`, `7d`.
     #[serde(default = "one_day")]
-    #[param(required = false, default = "24h")]
+    #[param(required = false, default = "24h", pattern = r"^([0-9]{1,5}(ms|s|min|m|h|d|w) ?)+$")]
     since: String,
 }
 

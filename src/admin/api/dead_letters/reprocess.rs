@@ -58,8 +58,9 @@ struct Reprocess {
     #[schema(minimum = 1)]
     canary: Option<u32>,
     /// Stop when more than so many have failed.
-    max_failures: Option<u64>,
+    max_failures: Option<u32>,
     /// A rest between the beginnings of two tries, at most a minute: `200ms`.
+    #[schema(pattern = r"^([0-9]{1,5}(ms|s|min|m|h|d|w) ?)+$")]
     interval: Option<String>,
     /// Only say what would come of it; the extractors run, nothing is recorded.
     #[serde(default)]
@@ -104,7 +105,7 @@ impl Reprocess {
         }
         Ok(Limits {
             canary: self.canary.map(|letters| letters as usize),
-            max_failures: self.max_failures,
+            max_failures: self.max_failures.map(u64::from),
             interval,
         })
     }
@@ -119,8 +120,8 @@ impl Reprocess {
     responses(
         (status = OK, description = "the run has ended", body = Run),
         (status = ACCEPTED, description = "the run goes on", body = Run, headers(("Location" = String, description = "Where the run is."))),
-        (status = CONFLICT, description = "another run goes on", body = Problem, content_type = "application/problem+json"),
-        (status = UNPROCESSABLE_ENTITY, description = "no letter, or too many", body = Problem, content_type = "application/problem+json"),
+        (status = CONFLICT, description = "another run goes on", body = Problem),
+        (status = UNPROCESSABLE_ENTITY, description = "no letter, or too many", body = Problem),
     ),
 )]
 #[post("/api/v1/dead-letters/reprocess")]
@@ -153,7 +154,7 @@ async fn reprocess(
     params(("id" = Uuid, Path, description = "The run's id.")),
     responses(
         (status = OK, description = "how it is", body = Run),
-        (status = NOT_FOUND, description = "no run has this id", body = Problem, content_type = "application/problem+json"),
+        (status = NOT_FOUND, description = "no run has this id", body = Problem),
     ),
 )]
 #[get("/api/v1/dead-letters/runs/{id}")]
