@@ -13,6 +13,8 @@ const SCHEMATHESIS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/bi
 /// What is not asked for at random: a WebSocket, and what would stop parts of the daemon.
 const LEFT_OUT: [&str; 2] = ["/ws", "/api/v1/tree/{path}/{action}"];
 
+const DOCUMENTATION: &str = include_str!("../../../docs/http-data.md");
+
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
                       response_headers_conformance,response_schema_conformance,negative_data_rejection,\
                       unsupported_method,ignored_auth";
@@ -60,6 +62,34 @@ async fn every_operation_asks_who_it_is_and_what_they_may() {
             assert!(operation["responses"][status].is_object(), "{method} {path} does not say {status}");
         }
         assert!(operation["summary"].is_string(), "{method} {path} does not say what it does");
+    }
+    api.stop().await;
+}
+
+/// Every example of the documentation, as it stands there; and none is missing.
+#[tokio::test]
+async fn the_documentation_has_an_example_of_everything_and_all_of_them_work() {
+    let place = Place::embedded();
+    let api = Api::start(&place).await;
+    api.send_batch(&[message(1), malformed(2), malformed(3), malformed(4)]).with(202);
+    until_recorded(&place, 4).await;
+    let blocks = DOCUMENTATION.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let script: String = blocks.collect();
+    let mut shell = Command::new("bash");
+    shell.args(["-euo", "pipefail", "-c", &script]).current_dir(place.folder());
+    shell.env("FACTLINE", format!("http://{}", api.address)).env("TOKEN", OPERATOR);
+    let output = tokio::task::spawn_blocking(move || shell.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(place.letters("open"), [""; 0]);
+    assert_eq!((place.letters("resolved").len(), place.letters("discarded").len()), (2, 1));
+
+    let document = api.get("/api/v1/openapi.json").with(200);
+    for (path, method, operation) in operations(&document) {
+        let tag = operation["tags"][0].as_str().unwrap();
+        if !["health", "metrics", "live", "tree", "config", "openapi"].contains(&tag) {
+            let name = format!("| `{} {path}` |", method.to_uppercase());
+            assert!(DOCUMENTATION.contains(&name), "{name} is not in docs/http-data.md");
+        }
     }
     api.stop().await;
 }

@@ -92,6 +92,7 @@ async fn a_letter_is_found_mended_and_reprocessed_once(place: &Place) {
     assert_eq!(edits["items"].as_array().unwrap().len(), 1, "{edits}");
     place.said(&["dlq", "resolve", &ids[1], "--note", "by hand", "--by", "bob"]);
     let last = api.get("/api/v1/operator-log?limit=1").with(200);
+    assert_eq!(place.json(&["operator-log", "--limit", "1"]), last["items"]);
     assert_eq!(
         (&last["items"][0]["who"], &last["items"][0]["origin"]),
         (&"bob".into(), &Value::Null),
