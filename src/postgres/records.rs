@@ -25,7 +25,7 @@ impl Records for Store {
             "SELECT * FROM factline.facts WHERE ($1::text IS NULL OR subject = $1) \
              AND ($2::text IS NULL OR predicate = $2) AND ($3::text IS NULL OR conversation_id = $3) \
              AND ($4::uuid IS NULL OR event_id = $4) AND ($5 OR superseded_by IS NULL) \
-             AND ($7::uuid IS NULL OR id < $7) ORDER BY id DESC LIMIT $6",
+             AND id < coalesce($7, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) ORDER BY id DESC LIMIT $6",
         )
         .bind(&filter.subject)
         .bind(&filter.predicate)
@@ -76,8 +76,8 @@ impl Records for Store {
         limit: u32,
     ) -> Result<Vec<ConversationRecord>, Error> {
         let select = sqlx::query(
-            "SELECT * FROM factline.conversations WHERE conversation_id > $1 OR $1 IS NULL \
-             ORDER BY conversation_id LIMIT $2",
+            "SELECT * FROM factline.conversations WHERE conversation_id >= coalesce($1, '') \
+             AND conversation_id IS DISTINCT FROM $1 ORDER BY conversation_id LIMIT $2",
         );
         self.all(select.bind(id).bind(i64::from(limit)), conversation).await
     }

@@ -23,7 +23,7 @@ impl OperatorLog for Store {
         let select = sqlx::query(
             "SELECT id, at, who, origin, action, target, detail FROM operator_log \
              WHERE (?1 IS NULL OR who = ?1) AND (?2 IS NULL OR action = ?2) AND (?3 IS NULL OR target = ?3) \
-             AND (?4 IS NULL OR id < ?4) ORDER BY id DESC LIMIT ?5",
+             AND id < coalesce(?4, 9223372036854775807) ORDER BY id DESC LIMIT ?5",
         )
         .bind(filter.who.clone())
         .bind(filter.action.clone())

@@ -25,7 +25,7 @@ impl Records for Store {
         let rows = sqlx::query(
             "SELECT * FROM facts WHERE (?1 IS NULL OR subject = ?1) AND (?2 IS NULL OR predicate = ?2) \
              AND (?3 IS NULL OR conversation_id = ?3) AND (?4 IS NULL OR event_id = ?4) \
-             AND (?5 OR superseded_by IS NULL) AND (?7 IS NULL OR id < ?7) ORDER BY id DESC LIMIT ?6",
+             AND (?5 OR superseded_by IS NULL) AND id < coalesce(?7, 'g') ORDER BY id DESC LIMIT ?6",
         )
         .bind(&filter.subject)
         .bind(&filter.predicate)
@@ -85,8 +85,8 @@ impl Records for Store {
         limit: u32,
     ) -> Result<Vec<ConversationRecord>, Error> {
         let select = sqlx::query(
-            "SELECT * FROM conversations WHERE conversation_id > coalesce(?1, '') OR ?1 IS NULL \
-             ORDER BY conversation_id LIMIT ?2",
+            "SELECT * FROM conversations WHERE conversation_id >= coalesce(?1, '') \
+             AND conversation_id IS NOT ?1 ORDER BY conversation_id LIMIT ?2",
         );
         self.all(select.bind(id.map(str::to_owned)).bind(limit), conversation).await
     }

@@ -5,7 +5,10 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::ask::{Api, OPERATOR, VIEWER, malformed, message, until_recorded};
-use crate::daemon::{place::Place, stage::text};
+use crate::daemon::{
+    place::Place,
+    stage::{text, until},
+};
 
 /// Where `scripts/test` has put it.
 const SCHEMATHESIS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/bin/schemathesis");
@@ -100,6 +103,8 @@ async fn schemathesis_finds_no_answer_that_the_document_does_not_have() {
     let api = Api::start(&place).await;
     api.send_batch(&[message(1), malformed(2)]).with(202);
     until_recorded(&place, 2).await;
+    // Until it is ready, /health/ready answers 503, as it should.
+    until("the daemon is ready", || async { api.get("/health/ready").status == 200 }).await;
     let document = api.get("/api/v1/openapi.json").with(200);
     let asked =
         operations(&document).iter().filter(|(path, _, _)| !LEFT_OUT.contains(&path.as_str())).count();
