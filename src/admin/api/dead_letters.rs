@@ -84,8 +84,9 @@ fn ago(name: &str, time: &str) -> Result<DateTime<Utc>, Problem> {
 }
 
 fn duration(name: &str, time: &str) -> Result<Duration, Problem> {
-    humantime::parse_duration(time)
-        .map_err(|_| Problem::bad_request(format!("{name} is no time: write 90min, 24h or 7d")))
+    let with_unit = time.ends_with(|last: char| last.is_ascii_alphabetic());
+    let duration = humantime::parse_duration(time).ok().filter(|_| with_unit);
+    duration.ok_or_else(|| Problem::bad_request(format!("{name} is no time: write 90min, 24h or 7d")))
 }
 
 fn check_number(ids: &[Uuid]) -> Result<(), Problem> {

@@ -163,7 +163,7 @@ async fn a_run_stops_as_it_is_told_to(place: &Place) {
         (&3.into(), &1.into(), &2.into())
     );
     // What has ended a process is not tried in this one.
-    let crashed = "UPDATE factline.dead_letters SET error_kind = 'crashed' WHERE attempts = 1 RETURNING 1";
+    let crashed = "UPDATE factline.dead_letters SET error_kind = 'crashed' WHERE attempts = 1 RETURNING CAST(1 AS bigint)";
     place.number(crashed).await;
     let spared = reprocess(json!({ "ids": [ids[3]] })).with(200);
     assert_eq!(spared["letters"][0]["outcome"], "unfit", "{spared}");

@@ -97,7 +97,7 @@ async fn what_is_asked_for_is_what_is_listed(place: &Place) {
 
     let backlog = api.get("/api/v1/outbox").with(200);
     assert_eq!(backlog["failed"], 0, "{backlog}");
-    place.number("UPDATE outbox_events SET status = 'failed', error = 'no such topic' WHERE topic = 'chat' AND id = 2 RETURNING 1").await;
+    place.number("UPDATE outbox_events SET status = 'failed', error = 'no such topic' WHERE topic = 'chat' AND id = 2 RETURNING CAST(1 AS bigint)").await;
     let failed = api.get("/api/v1/outbox/rows?status=failed").with(200);
     assert_eq!(
         (&failed["items"][0]["id"], &failed["items"][0]["error"]),

@@ -55,9 +55,10 @@ struct Reprocess {
     #[schema(minimum = 1, maximum = 1000, default = 1000)]
     limit: Option<u32>,
     /// Try so many first, and no others if one of them fails.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 1000)]
     canary: Option<u32>,
     /// Stop when more than so many have failed.
+    #[schema(maximum = 1000)]
     max_failures: Option<u32>,
     /// A rest between the beginnings of two tries, at most a minute: `200ms`.
     #[schema(pattern = r"^([0-9]{1,5}(ms|s|min|m|h|d|w) ?)+$")]
@@ -77,8 +78,9 @@ enum Letters {
 
 impl Reprocess {
     fn letters(&mut self) -> Result<Letters, Problem> {
-        let limit = self.limit.unwrap_or(MOST as u32);
-        if !(1..=MOST as u32).contains(&limit) {
+        let most = u32::try_from(MOST).unwrap_or(u32::MAX);
+        let limit = self.limit.unwrap_or(most);
+        if !(1..=most).contains(&limit) {
             return Err(Problem::unprocessable(format!("limit is from 1 to {MOST}")));
         }
         match (self.ids.take(), self.filter.take(), self.resume) {
@@ -96,8 +98,12 @@ impl Reprocess {
     }
 
     fn limits(&self) -> Result<Limits, Problem> {
-        if self.canary == Some(0) {
-            return Err(Problem::unprocessable("canary is 1 at least"));
+        let most = u32::try_from(MOST).unwrap_or(u32::MAX);
+        if self.canary.is_some_and(|canary| !(1..=most).contains(&canary)) {
+            return Err(Problem::unprocessable(format!("canary is from 1 to {MOST}")));
+        }
+        if self.max_failures.is_some_and(|failures| failures > most) {
+            return Err(Problem::unprocessable(format!("max_failures is {MOST} at most")));
         }
         let interval = self.interval.as_deref().map(|time| duration("interval", time)).transpose()?;
         if interval.is_some_and(|interval| interval > LONGEST_INTERVAL) {
