@@ -30,7 +30,7 @@ const BATCH: usize = 1000;
 pub(super) struct Arguments {
     /// The payload: a JSON object. Without it, and without --file, events are read from standard input
     payload: Option<String>,
-    /// Read events from a file, a JSON object a line: a payload, a CloudEvent, or {"topic", "key", "`event_type`",
+    /// Read events from a file, a JSON object a line: a payload, a `CloudEvent`, or {"topic", "key", "`event_type`",
     /// "payload", "`event_id`", "`occurred_at`", "traceparent", "tracestate"}, of which only the payload must be there
     #[arg(long, value_name = "FILE", conflicts_with = "payload")]
     file: Option<PathBuf>,

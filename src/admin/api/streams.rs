@@ -21,7 +21,8 @@ pub(super) fn routes(routes: &mut ServiceConfig<'_>) {
 #[derive(Debug, Serialize, ToSchema)]
 struct Topic {
     /// Its name.
-    topic: String,
+    #[serde(rename = "topic")]
+    name: String,
     /// Its partitions that any group reads.
     partitions: Vec<Partition>,
 }
@@ -30,7 +31,8 @@ struct Topic {
 #[derive(Debug, Serialize, ToSchema)]
 struct Partition {
     /// Its number.
-    partition: u16,
+    #[serde(rename = "partition")]
+    number: u16,
     /// Entries in it.
     length: u64,
     /// How the groups stand.
@@ -41,7 +43,8 @@ struct Partition {
 #[derive(Debug, Serialize, ToSchema)]
 struct Group {
     /// Its name.
-    group: String,
+    #[serde(rename = "group")]
+    name: String,
     /// Entries that were not yet delivered to it, where the server can tell.
     undelivered: Option<u64>,
     /// Entries delivered to it and not acknowledged.
@@ -67,14 +70,14 @@ async fn list(_: Viewer, state: Data<State>) -> Result<Json<Vec<Topic>>, Problem
         let partitions = by_topic.entry(one.partition.topic.to_string()).or_default();
         let number = one.partition.number;
         let partition = partitions.entry(number).or_insert_with(|| Partition {
-            partition: number,
+            number,
             length: one.length,
             groups: Vec::new(),
         });
         partition.groups.push(standing(one, &leases));
     }
-    let topic = |(topic, partitions): (String, BTreeMap<u16, Partition>)| Topic {
-        topic,
+    let topic = |(name, partitions): (String, BTreeMap<u16, Partition>)| Topic {
+        name,
         partitions: partitions.into_values().collect(),
     };
     Ok(Json(by_topic.into_iter().map(topic).collect()))
@@ -87,6 +90,6 @@ fn standing(lag: GroupLag, leases: &[Lease]) -> Group {
         reader: reader.map(|lease| lease.holder.clone()),
         undelivered: lag.undelivered,
         pending: lag.pending,
-        group: lag.group,
+        name: lag.group,
     }
 }

@@ -71,7 +71,7 @@ struct Reprocess {
 /// What a run is about.
 enum Letters {
     /// Open letters.
-    Open(DeadLetterFilter),
+    Open(Box<DeadLetterFilter>),
     /// What was selected before.
     Left,
 }
@@ -86,9 +86,10 @@ impl Reprocess {
         match (self.ids.take(), self.filter.take(), self.resume) {
             (Some(ids), None, false) => {
                 check_number(&ids)?;
-                Ok(Letters::Open(DeadLetterFilter { ids: Some(ids), limit, ..DeadLetterFilter::default() }))
+                let filter = DeadLetterFilter { ids: Some(ids), limit, ..DeadLetterFilter::default() };
+                Ok(Letters::Open(Box::new(filter)))
             }
-            (None, Some(selection), false) => Ok(Letters::Open(selection.filter(limit)?)),
+            (None, Some(selection), false) => Ok(Letters::Open(Box::new(selection.filter(limit)?))),
             (None, None, true) if !self.dry_run => Ok(Letters::Left),
             (None, None, true) => {
                 Err(Problem::unprocessable("what was selected cannot be tried with dry_run; leave it out"))
@@ -193,7 +194,7 @@ impl Running {
     async fn go(self, letters: Letters) {
         let runs = &self.state.runs;
         let ended = match letters {
-            Letters::Open(filter) if self.dry_run => self.rehearse(filter).await,
+            Letters::Open(filter) if self.dry_run => self.rehearse(*filter).await,
             letters => self.take_turns(letters).await,
         };
         match ended {

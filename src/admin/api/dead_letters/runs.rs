@@ -41,6 +41,7 @@ pub(super) enum RunState {
 
 /// A reprocessing run.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "a dry run is called so everywhere")]
 pub(super) struct Run {
     /// Its id.
     pub(super) id: Uuid,
