@@ -2,16 +2,25 @@
 //!
 //! Every change says who made it: it writes the operator log in its own transaction.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use factline_pipeline::{
+    chat,
+    event::Event,
     ledger::{Outcome, Recording},
-    outage::Error,
+    outage::{self, Error},
 };
 use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::records::{DeadLetterFilter, DeadLetterRecord};
+use crate::{
+    operator_log::Actor,
+    records::{DeadLetterFilter, DeadLetterRecord},
+};
 
 /// A dead letter in full.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -32,8 +41,39 @@ fn as_text<S: serde::Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Resu
     bytes.as_deref().map(String::from_utf8_lossy).serialize(serializer)
 }
 
+impl Letter {
+    /// Whether this could be its payload: one that can only fail again is not worth keeping. Says what is wrong with it.
+    pub fn check_payload(&self, payload: &str) -> Result<(), String> {
+        serde_json::from_str::<&RawValue>(payload)
+            .map_err(|error| format!("the payload is not JSON: {error}"))?;
+        let record = &self.record;
+        if record.event_type.as_deref() != Some(chat::EVENT_TYPE) {
+            return Ok(());
+        }
+        let event = Event {
+            id: record.ledger_id().unwrap_or(Uuid::nil()),
+            source: String::new(),
+            event_type: chat::EVENT_TYPE.to_owned(),
+            topic: record.topic.clone(),
+            key: record.key.clone().unwrap_or_default(),
+            occurred_at: record.dead_at,
+            created_at: None,
+            sequence: None,
+            trace: None,
+            data: payload.to_owned(),
+        };
+        chat::Message::parse(&event).map(|_| ()).map_err(|error| outage::chain(&error))
+    }
+}
+
+/// The time so long ago; none before there was any.
+#[must_use]
+pub fn ago(time: Duration) -> Option<DateTime<Utc>> {
+    TimeDelta::from_std(time).ok().and_then(|delta| Utc::now().checked_sub_signed(delta))
+}
+
 /// Letters that were set aside for equal causes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct CauseGroup {
     /// What they share.
     pub fingerprint: String,
@@ -139,7 +179,7 @@ pub enum Effect {
 }
 
 /// What an hour, a day or a week brought.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Report {
     /// Since when.
     pub since: DateTime<Utc>,
@@ -182,7 +222,7 @@ impl Report {
 }
 
 /// Letters of one topic and event type.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TopicCount {
     /// The topic.
     pub topic: String,
@@ -193,7 +233,7 @@ pub struct TopicCount {
 }
 
 /// What one person did how often.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ActionCount {
     /// Who.
     pub who: String,
@@ -220,39 +260,39 @@ pub trait DeadLetters: Send + Sync {
 
     /// Gives an unfinished letter another payload, if it is still the one that the edit began with; the first
     /// payload is kept. Says whether it did.
-    async fn edit(&self, by: &str, id: Uuid, edit: Edit<'_>) -> Result<bool, Error>;
+    async fn edit(&self, by: &Actor, id: Uuid, edit: Edit<'_>) -> Result<bool, Error>;
 
     /// Ends those of these letters that are unfinished; gives them.
-    async fn end(&self, by: &str, ids: &[Uuid], end: End, note: &str) -> Result<Vec<Uuid>, Error>;
+    async fn end(&self, by: &Actor, ids: &[Uuid], end: End, note: &str) -> Result<Vec<Uuid>, Error>;
 
     /// Selects the open letters of the filter for a run, in one statement; says how many.
-    async fn select(&self, by: &str, run: Uuid, filter: &DeadLetterFilter) -> Result<u64, Error>;
+    async fn select(&self, by: &Actor, run: Uuid, filter: &DeadLetterFilter) -> Result<u64, Error>;
 
     /// The letters that wait for their turn, in this run or in any; each run's oldest first.
     async fn selected(&self, run: Option<Uuid>) -> Result<Vec<Selected>, Error>;
 
     /// Makes a selected letter open again and counts the try that follows, whatever comes of it; gives the number of
     /// tries. Nothing if its turn is over.
-    async fn begin_try(&self, by: &str, selected: Selected) -> Result<Option<i32>, Error>;
+    async fn begin_try(&self, by: &Actor, selected: Selected) -> Result<Option<i32>, Error>;
 
     /// Keeps why the try failed; the letter stays as it is.
-    async fn record_failure(&self, by: &str, selected: Selected, failed: &Failed) -> Result<(), Error>;
+    async fn record_failure(&self, by: &Actor, selected: Selected, failed: &Failed) -> Result<(), Error>;
 
     /// Resolves an unfinished letter, and records its event in the same transaction, if the ledger does not have it
     /// as processed: ledger row, facts and conversation, as [`Ledger::record`](factline_pipeline::ledger::Ledger).
     async fn record_success(
         &self,
-        by: &str,
+        by: &Actor,
         selected: Selected,
         success: Success<'_>,
     ) -> Result<Effect, Error>;
 
     /// Opens what a run has selected and not tried; says how many letters.
-    async fn put_back(&self, by: &str, run: Uuid) -> Result<u64, Error>;
+    async fn put_back(&self, by: &Actor, run: Uuid) -> Result<u64, Error>;
 
     /// How many letters ended before then.
     async fn ended_before(&self, before: DateTime<Utc>) -> Result<u64, Error>;
 
     /// Deletes at most `limit` letters that ended before then; says how many.
-    async fn purge(&self, by: &str, before: DateTime<Utc>, limit: u32) -> Result<u64, Error>;
+    async fn purge(&self, by: &Actor, before: DateTime<Utc>, limit: u32) -> Result<u64, Error>;
 }

@@ -6,6 +6,8 @@
 //! - the adapters: [`postgres`], [`sqlite`], [`redis`], [`extract`], and what they share: [`outbox_table`],
 //!   [`records`], [`dead_letters`], [`operator_log`], [`evidence`], [`migrations`];
 //! - [`observation`]: one look at all of it, for health, metrics, `status` and `doctor`; [`health`]: the verdict on it;
+//! - [`observation`]: one look at all of it, for health, metrics, `status` and `doctor`;
+//! - [`incoming`]: events as producers send them; [`story`]: what became of one;
 //! - [`verification`]: whether every event took effect once and in order;
 //! - the ways in: [`cli`], [`admin`]; what is said on the way: [`telemetry`];
 //! - where tests make it fail: [`failpoints`].
@@ -19,6 +21,7 @@ pub mod evidence;
 pub mod extract;
 pub mod failpoints;
 pub mod health;
+pub mod incoming;
 pub mod migrations;
 mod nul;
 pub mod observation;
@@ -29,5 +32,6 @@ pub mod records;
 pub mod redis;
 pub mod reprocessing;
 pub mod sqlite;
+pub mod story;
 pub mod telemetry;
 pub mod verification;

@@ -6,8 +6,11 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use factline_pipeline::outage::Error;
+use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// Who does something, and from where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,9 +35,47 @@ impl fmt::Display for Actor {
     }
 }
 
+/// Something that was done.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Entry {
+    /// Its number, counted upwards.
+    pub id: i64,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// By whom.
+    pub who: String,
+    /// The address that they came from; none for somebody at a prompt.
+    pub origin: Option<String>,
+    /// What: `resolved`, `edit`, `restart`.
+    pub action: String,
+    /// To what: a dead letter, a reprocessing run, a path of the tree.
+    pub target: String,
+    /// What else there is to say.
+    #[schema(value_type = Object)]
+    pub detail: Value,
+}
+
+/// Which entries to list. Newest first.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// By this person.
+    pub who: Option<String>,
+    /// Of this kind.
+    pub action: Option<String>,
+    /// About this.
+    pub target: Option<String>,
+    /// With a number before this one.
+    pub before: Option<i64>,
+    /// How many at most.
+    pub limit: u32,
+}
+
 /// Who did what.
 #[async_trait]
 pub trait OperatorLog: Send + Sync {
     /// Writes an entry for each target.
     async fn note(&self, by: &Actor, action: &str, targets: &[String], detail: &Value) -> Result<(), Error>;
+
+    /// What was done.
+    async fn entries(&self, filter: &Filter) -> Result<Vec<Entry>, Error>;
 }

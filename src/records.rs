@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use factline_pipeline::{dead_letter::Origin, outage::Error};
+use factline_pipeline::{dead_letter::Origin, outage::Error, outbox::Record};
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::observation::{OpenLetters, Retrying};
@@ -21,12 +22,14 @@ pub struct FactFilter {
     pub event_id: Option<Uuid>,
     /// Also those that a newer value has replaced.
     pub superseded: bool,
+    /// With an id before this one: what follows in a listing that ended there.
+    pub before: Option<Uuid>,
     /// How many at most.
     pub limit: u32,
 }
 
 /// A fact as it is stored.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct FactRecord {
     /// Its id.
     pub id: Uuid,
@@ -65,7 +68,7 @@ pub struct FactRecord {
 }
 
 /// A row of the ledger.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct LedgerRecord {
     /// The consumer group.
     pub consumer_group: String,
@@ -118,12 +121,14 @@ pub struct DeadLetterFilter {
     pub since: Option<DateTime<Utc>>,
     /// With this text, letter by letter, in the error, the payload, the key or the event's id.
     pub text: Option<String>,
+    /// Without their payloads, which may be large.
+    pub without_payload: bool,
     /// How many at most.
     pub limit: u32,
 }
 
 /// A dead letter as it is stored.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct DeadLetterRecord {
     /// Its id.
     pub id: Uuid,
@@ -143,8 +148,9 @@ pub struct DeadLetterRecord {
     pub key: Option<String>,
     /// The event type.
     pub event_type: Option<String>,
-    /// The payload, unreadable bytes replaced.
-    pub payload: String,
+    /// The payload, unreadable bytes replaced; none where it was not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
     /// The other attributes.
     pub headers: serde_json::Value,
     /// What kind of failure.
@@ -201,7 +207,7 @@ impl DeadLetterRecord {
 }
 
 /// What tries left behind at an event that did not take effect yet.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct AttemptRecord {
     /// The consumer group.
     pub consumer_group: String,
@@ -216,7 +222,7 @@ pub struct AttemptRecord {
 }
 
 /// What is known of a conversation.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ConversationRecord {
     /// The conversation.
     pub conversation_id: String,
@@ -230,6 +236,48 @@ pub struct ConversationRecord {
     pub checksum: i64,
     /// The latest message's time, in milliseconds since 1970.
     pub watermark_ms: i64,
+}
+
+/// A row of the outbox, for those who look.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct OutboxRow {
+    /// The row's id.
+    pub id: String,
+    /// The event's id, as it is in the row.
+    pub event_id: String,
+    /// The topic.
+    pub topic: String,
+    /// The key.
+    pub key: String,
+    /// The event type.
+    pub event_type: String,
+    /// `pending`, `processed` or `failed`.
+    pub status: String,
+    /// When the row was inserted.
+    pub created_at: Option<DateTime<Utc>>,
+    /// When it was published or failed.
+    pub processed_at: Option<DateTime<Utc>>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// The producer's trace.
+    pub traceparent: Option<String>,
+}
+
+impl From<Record> for OutboxRow {
+    fn from(row: Record) -> Self {
+        Self {
+            id: row.id,
+            event_id: row.event_id,
+            topic: row.topic,
+            key: row.key,
+            event_type: row.event_type,
+            status: row.status,
+            created_at: row.created_at,
+            processed_at: row.processed_at,
+            error: row.error,
+            traceparent: row.traceparent,
+        }
+    }
 }
 
 /// How much the store holds.
@@ -264,6 +312,16 @@ pub trait Records: Send + Sync {
 
     /// Conversations, the ones with the latest messages first.
     async fn conversations(&self, limit: u32) -> Result<Vec<ConversationRecord>, Error>;
+
+    /// Conversations by their ids, in an order that never changes: those after this one, or the first.
+    async fn conversations_after(
+        &self,
+        id: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<ConversationRecord>, Error>;
+
+    /// One conversation.
+    async fn conversation(&self, id: &str) -> Result<Option<ConversationRecord>, Error>;
 
     /// How many dead letters are open, and since when.
     async fn open_letters(&self) -> Result<OpenLetters, Error>;

@@ -2,19 +2,21 @@
 //! and recorded with the letter's resolution in one transaction, so that it takes effect once however often, and by
 //! however many at once, it is reprocessed.
 //!
+//! Extraction is foreign code: it runs on a thread of its own, which is given up if it never comes back. Nothing can be
+//! done against code that ends the process; a daemon that reprocesses therefore spares itself such letters, and those
+//! that follow one that did not end in time.
+//!
 //! A run selects its letters first and takes them one by one. Each try is counted before it is made, and the letter
 //! is open again by then: one that takes the whole process down is left behind, and the run can be resumed without it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
 use factline_pipeline::{
     dead_letter::{self, ErrorKind, Stage},
-    extraction,
-    extractor::Extractor,
+    extraction_thread::{self, StuckThreads, Tools},
     ledger::{Outcome, Recording},
     outage::{self, Error},
     outbox::NewEvent,
@@ -27,6 +29,7 @@ use crate::{
     app::{self, Databases},
     config::Config,
     dead_letters::{Effect, End, Failed, Letter, Selected, Success, facts_stated},
+    operator_log::Actor,
 };
 
 mod event;
@@ -52,7 +55,7 @@ pub enum Turn {
 }
 
 /// What a run came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Tally {
     /// Events that took effect.
     pub took_effect: u64,
@@ -111,20 +114,32 @@ impl Limits {
 /// Reprocesses letters in somebody's name.
 pub struct Reprocessor {
     databases: Databases,
-    by: String,
+    by: Actor,
     /// What each finds facts with, and how long one of them may take.
-    groups: BTreeMap<String, (Vec<Arc<dyn Extractor>>, Duration)>,
+    groups: BTreeMap<String, Tools>,
+    spares_the_process: bool,
 }
 
 impl Reprocessor {
     /// With the extractors of the configured groups.
     #[must_use]
-    pub fn new(config: &Config, databases: Databases, by: &str) -> Self {
-        let groups = config
-            .groups
-            .iter()
-            .map(|group| (group.name.clone(), (app::extractors(config, group), group.extract_timeout)));
-        Self { databases, by: by.to_owned(), groups: groups.collect() }
+    pub fn new(config: &Config, databases: Databases, by: &Actor) -> Self {
+        Self::with(config, databases, by, &StuckThreads::default())
+    }
+
+    /// The same in a process that others depend on: no letter is tried that has ended one before, and a run ends with
+    /// the first extraction that did not end in time. `stuck` is the process' own count.
+    #[must_use]
+    pub fn in_daemon(config: &Config, databases: Databases, by: &Actor, stuck: &StuckThreads) -> Self {
+        Self { spares_the_process: true, ..Self::with(config, databases, by, stuck) }
+    }
+
+    fn with(config: &Config, databases: Databases, by: &Actor, stuck: &StuckThreads) -> Self {
+        let groups = config.groups.iter().map(|group| {
+            let extractors = app::extractors(config, group);
+            (group.name.clone(), Tools { extractors, deadline: group.extract_timeout, stuck: stuck.clone() })
+        });
+        Self { databases, by: by.clone(), groups: groups.collect(), spares_the_process: false }
     }
 
     /// Takes the letters in their order and tells of each. Says why it stopped before the last, if it did; what it
@@ -144,7 +159,8 @@ impl Reprocessor {
             tally.count(&turn);
             told(*selected, &turn);
             let rest = &letters[index + 1..];
-            let Some(reason) = limits.reason_to_stop(index + 1, tally).filter(|_| !rest.is_empty()) else {
+            let reason = limits.reason_to_stop(index + 1, tally).or_else(|| self.reason_to_stop(&turn));
+            let Some(reason) = reason.filter(|_| !rest.is_empty()) else {
                 continue;
             };
             for run in rest.iter().map(|selected| selected.run).collect::<BTreeSet<_>>() {
@@ -153,6 +169,14 @@ impl Reprocessor {
             return Ok(Some(reason));
         }
         Ok(None)
+    }
+
+    fn reason_to_stop(&self, turn: &Turn) -> Option<String> {
+        let Turn::Failed(failed) = turn else { return None };
+        let held = self.spares_the_process && failed.kind == ErrorKind::TimedOut.as_str();
+        held.then(|| {
+            "an extraction did not end in time; `factline dlq reprocess` goes on after one".to_owned()
+        })
     }
 
     async fn take_turn(&self, selected: Selected) -> Result<Turn, Error> {
@@ -196,18 +220,23 @@ impl Reprocessor {
     /// What is to be recorded of the letter's event, or why there is nothing.
     async fn extract(&self, letter: &Letter) -> Result<Result<Recording, Turn>, Error> {
         let group = &letter.record.consumer_group;
-        let Some((extractors, deadline)) = self.groups.get(group) else {
+        if self.spares_the_process && letter.record.error_kind == ErrorKind::Crashed.as_str() {
+            let reason = "its event has ended the process it was tried in; use `factline dlq reprocess`, which runs in \
+                          one of its own";
+            return Ok(Err(Turn::Unfit(reason.to_owned())));
+        }
+        let Some(tools) = self.groups.get(group) else {
             let reason = format!("group {group:?} is not configured here; use the daemon's configuration");
             return Ok(Err(Turn::Unfit(reason)));
         };
         let occurred_at = self.occurred_at(letter).await?;
-        let (entry, event) = match event::of_entry(letter, occurred_at) {
+        let (entry, event_id) = match event::of_entry(letter, occurred_at) {
             Ok(read) => read,
             Err(reason) => return Ok(Err(Turn::Unfit(reason))),
         };
-        Ok(match extraction::try_once(extractors, &event, *deadline).await {
+        Ok(match extraction_thread::extract_alone(tools, entry.clone()).await {
             Ok(said) => Ok(Recording {
-                event_id: event.id,
+                event_id,
                 entry,
                 outcome: Outcome::Processed(said),
                 attempts: u32::try_from(letter.record.attempts).unwrap_or(1),

@@ -19,7 +19,7 @@ use actix_web::dev::ServerHandle;
 use factline_supervision::{ChildSpec, Lifeline, Placement, Tree, mailbox};
 
 use crate::{
-    app::{self, Adapters},
+    app::{self, Adapters, Process},
     config::Config,
     health::{Health, Memory, Seen, judge},
     observation::Observer,
@@ -54,6 +54,7 @@ pub struct State {
     /// The tree that the server is part of: known only once it has started.
     pub tree: OnceLock<Tree>,
     access: access::Access,
+    runs: api::Runs,
     verdict: Mutex<Verdict>,
 }
 
@@ -67,11 +68,12 @@ struct Verdict {
 impl State {
     /// Before the tree has started.
     #[must_use]
-    pub fn new(config: &Config, adapters: Adapters, exposition: Exposition) -> Self {
+    pub fn new(config: &Config, adapters: Adapters, exposition: Exposition, process: &Process) -> Self {
         let observer = Observer::new(adapters.clone());
         let access = access::Access::new(&config.admin);
+        let runs = api::Runs::new(process.stuck.clone());
         let (tree, verdict) = (OnceLock::new(), Mutex::default());
-        Self { config: config.clone(), adapters, observer, exposition, tree, access, verdict }
+        Self { config: config.clone(), adapters, observer, exposition, tree, access, verdict, runs }
     }
 
     /// How the deployment did when it was last looked at, and when that was.

@@ -34,6 +34,7 @@ pub(super) fn listen(listener: &TcpListener, state: Arc<State>, hub: live::hub::
             .configure(live::routes)
             .configure(api::routes)
             .split_for_parts();
+        let document = api::complete(document);
         app.app_data(state.clone())
             .app_data(rates.clone())
             .app_data(hub.clone())

@@ -37,7 +37,12 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<Verdict> {
         parts: Parts::All,
         admin: admin::Params {
             listener: None,
-            state: Arc::new(admin::State::new(&config, adapters.clone(), Exposition::default())),
+            state: Arc::new(admin::State::new(
+                &config,
+                adapters.clone(),
+                Exposition::default(),
+                &app::Process::default(),
+            )),
         },
         process: app::Process::default(),
     };
@@ -148,7 +153,7 @@ async fn report(adapters: &Adapters, events: usize, took: Duration, tree: &Value
     print(conversations.to_string())?;
     let mut set_aside = table::new(&["set aside by", "kind", "why", "payload"]);
     for letter in &letters {
-        let payload: String = letter.payload.chars().take(60).collect();
+        let payload: String = letter.payload.iter().flat_map(|payload| payload.chars()).take(60).collect();
         set_aside.add_row([&letter.stage, &letter.error_kind, &letter.error, &payload]);
     }
     print("\nset aside: what could not be understood, kept byte for byte")?;

@@ -21,7 +21,7 @@ use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
 
 use super::{Verdict, print, print_json, progress, table::counted};
-use crate::config::Config;
+use crate::{config::Config, incoming};
 
 /// Events in one transaction.
 const BATCH: usize = 1000;
@@ -30,7 +30,7 @@ const BATCH: usize = 1000;
 pub(super) struct Arguments {
     /// The payload: a JSON object. Without it, and without --file, events are read from standard input
     payload: Option<String>,
-    /// Read events from a file, a JSON object a line: either a payload, or {"topic", "key", "`event_type`",
+    /// Read events from a file, a JSON object a line: a payload, a `CloudEvent`, or {"topic", "key", "`event_type`",
     /// "payload", "`event_id`", "`occurred_at`", "traceparent", "tracestate"}, of which only the payload must be there
     #[arg(long, value_name = "FILE", conflicts_with = "payload")]
     file: Option<PathBuf>,
@@ -56,8 +56,10 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<Verdict> {
     let outbox = super::databases(config).await?.outbox;
+    let incoming =
+        incoming::Reader { default_topic: &arguments.topic, ..incoming::Reader::new(&config.source) };
     if let Some(payload) = &arguments.payload {
-        let mut event = arguments.event_of(payload).context("nothing was written")?;
+        let mut event = arguments.event_of(&incoming, payload).context("nothing was written")?;
         event.event_id = arguments.event_id.or(event.event_id);
         let ids = outbox.insert(&[event]).await.context("nothing was written")?;
         return report(&arguments, &ids);
@@ -72,7 +74,7 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         }
         (Box::new(BufReader::new(stdin())), None)
     };
-    let ids = emit_lines(&arguments, &outbox, lines, length).await?;
+    let ids = emit_lines(&arguments, &incoming, &outbox, lines, length).await?;
     report(&arguments, &ids)
 }
 
@@ -90,6 +92,7 @@ fn report(arguments: &Arguments, ids: &[Uuid]) -> anyhow::Result<Verdict> {
 /// Writes line by line, in batches; an unreadable line ends it there, everything before it is written.
 async fn emit_lines(
     arguments: &Arguments,
+    incoming: &incoming::Reader<'_>,
     outbox: &Arc<dyn Outbox>,
     mut lines: Box<dyn BufRead>,
     length: Option<u64>,
@@ -107,7 +110,7 @@ async fn emit_lines(
             Ok(length) => {
                 progress.inc(length as u64);
                 let skipped = number < arguments.from_line || text.trim().is_empty();
-                (!skipped).then(|| arguments.event_of(&text))
+                (!skipped).then(|| arguments.event_of(incoming, &text))
             }
             Err(error) => Some(Err(error.into())),
         };
@@ -169,9 +172,12 @@ struct Line {
 }
 
 impl Arguments {
-    fn event_of(&self, text: &str) -> anyhow::Result<NewEvent> {
+    fn event_of(&self, incoming: &incoming::Reader<'_>, text: &str) -> anyhow::Result<NewEvent> {
         let value: Value = serde_json::from_str(text).context("not JSON")?;
         let Some(fields) = value.as_object() else { bail!("not a JSON object") };
+        if fields.contains_key("specversion") {
+            return Ok(incoming.structured(text)?);
+        }
         let mut event = NewEvent {
             event_id: None,
             topic: self.topic.clone(),

@@ -1,8 +1,6 @@
 //! `factline explain EVENT_ID`: the whole story of one event, stage by stage.
 
 use anyhow::Context as _;
-use factline_pipeline::outbox::Record;
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
@@ -13,7 +11,8 @@ use super::{
 };
 use crate::{
     config::Config,
-    records::{AttemptRecord, DeadLetterFilter, DeadLetterRecord, FactFilter, FactRecord, LedgerRecord},
+    records::{AttemptRecord, LedgerRecord, OutboxRow},
+    story::Story,
 };
 
 #[derive(clap::Args)]
@@ -25,43 +24,10 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// All that is known of one event.
-#[derive(Debug, Serialize)]
-struct Story {
-    event_id: String,
-    outbox: Option<Record>,
-    ledger: Vec<LedgerRecord>,
-    attempts: Vec<AttemptRecord>,
-    facts: Vec<FactRecord>,
-    dead_letters: Vec<DeadLetterRecord>,
-}
-
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<Verdict> {
     let databases = super::databases(config).await?;
-    let letters = DeadLetterFilter {
-        event_id: Some(arguments.event_id.clone()),
-        limit: 100,
-        ..DeadLetterFilter::default()
-    };
-    let mut story = Story {
-        outbox: None,
-        ledger: Vec::new(),
-        attempts: Vec::new(),
-        facts: Vec::new(),
-        dead_letters: databases.records.dead_letters(&letters).await?,
-        event_id: arguments.event_id,
-    };
-    // An id that is no UUID never gets further than a dead letter.
-    if let Ok(id) = Uuid::try_parse(&story.event_id) {
-        story.outbox = databases.outbox.find(id).await?;
-        story.ledger = databases.records.ledger(id).await?;
-        story.attempts = databases.records.attempts(id).await?;
-        let facts = FactFilter { event_id: Some(id), superseded: true, limit: 1000, ..FactFilter::default() };
-        story.facts = databases.records.facts(&facts).await?;
-    }
-    let known = story.outbox.is_some() || !story.ledger.is_empty() || !story.dead_letters.is_empty();
-    known.then_some(()).with_context(|| {
-        format!("no event {} in the outbox, the ledger or the dead letters; check the id", story.event_id)
+    let story = Story::of_event(&databases, &arguments.event_id).await?.with_context(|| {
+        format!("no event {} in the outbox, the ledger or the dead letters; check the id", arguments.event_id)
     })?;
     if arguments.json {
         print_json(&story)?;
@@ -106,7 +72,7 @@ fn tell(story: &Story) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tell_outbox(row: &Record) -> anyhow::Result<()> {
+fn tell_outbox(row: &OutboxRow) -> anyhow::Result<()> {
     let mut text =
         format!("  outbox     row {}, {} on {} of key {}", row.id, row.event_type, row.topic, row.key);
     if let Some(created) = row.created_at {

@@ -33,9 +33,9 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         subject: arguments.subject,
         predicate: arguments.predicate,
         conversation_id: arguments.conversation,
-        event_id: None,
         superseded: arguments.all,
         limit: arguments.limit,
+        ..FactFilter::default()
     };
     let facts = super::databases(config).await?.records.facts(&filter).await?;
     if arguments.json {

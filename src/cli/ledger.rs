@@ -2,22 +2,14 @@
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use uuid::Uuid;
 
 use super::{
     Verdict, print, print_json,
     table::{self, or_dash, time},
 };
-use crate::{
-    app::Databases,
-    config::Config,
-    records::{DeadLetterFilter, DeadLetterRecord, LedgerRecord},
-};
+use crate::{config::Config, records::LedgerRecord, story};
 
 mod cleanup;
-
-/// Letters of one event id that are looked at; there are more only where an id is no id.
-const LETTERS: u32 = 100;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -48,7 +40,7 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
 
 async fn show(event_id: &str, json: bool, config: &Config) -> anyhow::Result<Verdict> {
     let databases = super::databases(config).await?;
-    let rows = rows_of(&databases, event_id).await?;
+    let rows = story::ledger_rows(&databases, event_id).await?;
     if json {
         print_json(&rows)?;
         return Ok(Verdict::Done);
@@ -58,25 +50,6 @@ async fn show(event_id: &str, json: bool, config: &Config) -> anyhow::Result<Ver
     })?;
     print(rows_table(&rows))?;
     Ok(Verdict::Done)
-}
-
-/// The event's own rows, and those under an id that was derived because its own could not be read.
-async fn rows_of(databases: &Databases, event_id: &str) -> anyhow::Result<Vec<LedgerRecord>> {
-    let of_event = DeadLetterFilter {
-        event_id: Some(event_id.to_owned()),
-        limit: LETTERS,
-        ..DeadLetterFilter::default()
-    };
-    let letters = databases.records.dead_letters(&of_event).await?;
-    let mut ids: Vec<Uuid> = letters.iter().filter_map(DeadLetterRecord::ledger_id).collect();
-    ids.extend(Uuid::try_parse(event_id).ok());
-    ids.sort_unstable();
-    ids.dedup();
-    let mut rows = Vec::new();
-    for id in ids {
-        rows.extend(databases.records.ledger(id).await?);
-    }
-    Ok(rows)
 }
 
 fn rows_table(rows: &[LedgerRecord]) -> String {

@@ -29,6 +29,7 @@ mod facts;
 mod health;
 mod ledger;
 mod migrate;
+mod operator_log;
 mod progress;
 mod reconcile;
 mod run;
@@ -66,6 +67,8 @@ enum Command {
     Dlq(dlq::Arguments),
     /// Look into the ledger, or delete its old rows
     Ledger(ledger::Arguments),
+    /// List who did what, and from where
+    OperatorLog(operator_log::Arguments),
     /// Publish again what a stream lost before it was recorded
     Reconcile(reconcile::Arguments),
     /// Compare the outbox with what became of its events; exit code 1 if anything is lost, doubled or out of order
@@ -135,6 +138,7 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
             Command::Explain(command) => explain::run(command, &config).await,
             Command::Dlq(command) => dlq::run(command, &config).await,
             Command::Ledger(command) => ledger::run(command, &config).await,
+            Command::OperatorLog(command) => operator_log::run(command, &config).await,
             Command::Reconcile(command) => reconcile::run(command, &config).await,
             Command::Verify(command) => verify::run(command, &config).await,
             Command::Status(command) => status::run(command, &config).await,

@@ -74,7 +74,7 @@ async fn start(
     let mut opener = Opener::new(config);
     let adapters = opener.adapters().await?;
     opener.begin_groups(&adapters.databases).await?;
-    let state = Arc::new(admin::State::new(config, adapters.clone(), telemetry.exposition()));
+    let state = Arc::new(admin::State::new(config, adapters.clone(), telemetry.exposition(), &process));
     telemetry.watch(&state);
     let admin = admin::Params { listener: listener.map(Arc::new), state: state.clone() };
     let tree =

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use factline_pipeline::{
     outage::Error,
-    outbox::{Backlog, Claim, NewEvent, Outbox as Port, Record, Row, RowId, Settled, SettledRow},
+    outbox::{Backlog, Claim, NewEvent, Outbox as Port, Record, Row, RowId, Settled, SettledRow, Status},
 };
 use sqlx::{
     AssertSqlSafe, Connection as _, PgConnection, Postgres, Row as _,
@@ -198,6 +198,23 @@ impl Port for Outbox {
             async |connection: &mut PgConnection| select.fetch_optional(connection).await.map_err(failed);
         let row = self.database.timely(select).await?;
         row.map(|row| rows::found(&row)).transpose().map_err(failed)
+    }
+
+    async fn list(&self, status: Status, before: Option<&str>, limit: u32) -> Result<Vec<Record>, Error> {
+        let Walk { newest, before: after_page } = match status {
+            Status::Pending => &self.statements.list_pending,
+            Status::Processed => &self.statements.list_processed,
+            Status::Failed => &self.statements.list_failed,
+        };
+        let limit = i64::from(limit);
+        let query = match (before, self.statements.id_kind) {
+            (None, _) => query(newest).bind(limit),
+            // An id that is no number is before none.
+            (Some(id), IdKind::Number) => query(after_page).bind(limit).bind(id.parse().unwrap_or(i64::MIN)),
+            (Some(id), IdKind::Text) => query(after_page).bind(limit).bind(id.to_owned()),
+        };
+        let rows = self.select_by_index(query).await?;
+        rows.iter().map(rows::found).collect::<Result<_, _>>().map_err(failed)
     }
 
     async fn delete_processed(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, Error> {

@@ -24,14 +24,16 @@ impl Records for Store {
         let select = sqlx::query(
             "SELECT * FROM factline.facts WHERE ($1::text IS NULL OR subject = $1) \
              AND ($2::text IS NULL OR predicate = $2) AND ($3::text IS NULL OR conversation_id = $3) \
-             AND ($4::uuid IS NULL OR event_id = $4) AND ($5 OR superseded_by IS NULL) ORDER BY id DESC LIMIT $6",
+             AND ($4::uuid IS NULL OR event_id = $4) AND ($5 OR superseded_by IS NULL) \
+             AND id < coalesce($7, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) ORDER BY id DESC LIMIT $6",
         )
         .bind(&filter.subject)
         .bind(&filter.predicate)
         .bind(&filter.conversation_id)
         .bind(filter.event_id)
         .bind(filter.superseded)
-        .bind(i64::from(filter.limit));
+        .bind(i64::from(filter.limit))
+        .bind(filter.before);
         self.all(select, fact).await
     }
 
@@ -66,6 +68,23 @@ impl Records for Store {
         let select = sqlx::query("SELECT * FROM factline.conversations ORDER BY watermark_ms DESC LIMIT $1")
             .bind(i64::from(limit));
         self.all(select, conversation).await
+    }
+
+    async fn conversations_after(
+        &self,
+        id: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<ConversationRecord>, Error> {
+        let select = sqlx::query(
+            "SELECT * FROM factline.conversations WHERE conversation_id >= coalesce($1, '') \
+             AND conversation_id IS DISTINCT FROM $1 ORDER BY conversation_id LIMIT $2",
+        );
+        self.all(select.bind(id).bind(i64::from(limit)), conversation).await
+    }
+
+    async fn conversation(&self, id: &str) -> Result<Option<ConversationRecord>, Error> {
+        let select = sqlx::query("SELECT * FROM factline.conversations WHERE conversation_id = $1");
+        Ok(self.all(select.bind(id), conversation).await?.pop())
     }
 
     async fn open_letters(&self) -> Result<OpenLetters, Error> {

@@ -14,11 +14,11 @@ use uuid::Uuid;
 
 use crate::dead_letters::Letter;
 
-/// The event of an entry that was read from a stream, where it stood.
+/// The event of an entry that was read from a stream, where it stood, and its id.
 pub(super) fn of_entry(
     letter: &Letter,
     occurred_at: Option<DateTime<Utc>>,
-) -> Result<(Delivered, Event), String> {
+) -> Result<(Delivered, Uuid), String> {
     let record = &letter.record;
     let number = record.partition.and_then(|partition| u16::try_from(partition).ok());
     let position = record.position.as_deref().and_then(|position| position.parse::<Position>().ok());
@@ -43,10 +43,10 @@ pub(super) fn of_entry(
         position,
         deliveries: 1,
         taken_from: None,
-        event: Ok(event.clone()),
+        event: Ok(event),
         trail: Trail::default(),
     };
-    Ok((entry, event))
+    Ok((entry, id))
 }
 
 /// The event of an outbox row that was never published, and the id under which its ledger row stands.

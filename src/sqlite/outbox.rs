@@ -11,7 +11,7 @@ use factline_pipeline::{
     cloudevent::{self, Malformed, RawEntry},
     event::Event,
     outage::Error,
-    outbox::{Backlog, Claim, NewEvent, Outbox as Port, Record, Row, RowId, Settled, SettledRow},
+    outbox::{Backlog, Claim, NewEvent, Outbox as Port, Record, Row, RowId, Settled, SettledRow, Status},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row as _, sqlite::SqliteRow};
@@ -149,6 +149,19 @@ impl Port for Outbox {
         row.map(|row| record_of(&row)).transpose().map_err(failed)
     }
 
+    async fn list(&self, status: Status, before: Option<&str>, limit: u32) -> Result<Vec<Record>, Error> {
+        let statement = match status {
+            Status::Pending => &self.statements.list_pending,
+            Status::Processed => &self.statements.list_processed,
+            Status::Failed => &self.statements.list_failed,
+        };
+        // An id that is no number is before none.
+        let before = before.map_or(i64::MAX, |id| id.parse().unwrap_or(i64::MIN));
+        let query = sqlx::query(AssertSqlSafe(statement.clone())).bind(before).bind(limit);
+        let rows = query.fetch_all(self.database.reader()).await.map_err(failed)?;
+        rows.iter().map(record_of).collect::<Result<_, _>>().map_err(failed)
+    }
+
     async fn delete_processed(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, Error> {
         let mut transaction = self.database.write().await?;
         let delete = sqlx::query(AssertSqlSafe(self.statements.delete_processed.clone()));
@@ -232,6 +245,7 @@ fn record_of(row: &SqliteRow) -> Result<Record, sqlx::Error> {
     let text = |column| text_in(row, column).map(Option::unwrap_or_default);
     Ok(Record {
         id: row.try_get::<i64, _>("id")?.to_string(),
+        event_id: text("event_id")?,
         topic: text("topic")?,
         key: text("key")?,
         event_type: text("event_type")?,
@@ -260,6 +274,9 @@ struct Statements {
     backlog: Arc<str>,
     insert: Arc<str>,
     find: Arc<str>,
+    list_pending: Arc<str>,
+    list_processed: Arc<str>,
+    list_failed: Arc<str>,
     delete_processed: Arc<str>,
 }
 
@@ -273,6 +290,11 @@ impl Statements {
                  WHERE status = '{status}' AND id < ?1 ORDER BY id DESC LIMIT ?2"
             )
         };
+        let told = format!(
+            "SELECT id, event_id, topic, key, event_type, status, created_at, processed_at, error, \
+             CASE WHEN json_valid(headers) THEN headers ->> 'traceparent' END AS traceparent FROM {table}"
+        );
+        let list = |status| format!("{told} WHERE status = '{status}' AND id < ?1 ORDER BY id DESC LIMIT ?2");
         Self {
             // The inner query needs the index of pending rows alone, so the planner cannot prefer the whole table.
             claim_pending: format!(
@@ -313,12 +335,10 @@ impl Statements {
                  value ->> 'payload', value -> 'headers', value ->> 'occurred_at' FROM json_each(?1) ORDER BY key"
             )
             .into(),
-            find: format!(
-                "SELECT id, topic, key, event_type, status, created_at, processed_at, error, \
-                 CASE WHEN json_valid(headers) THEN headers ->> 'traceparent' END AS traceparent \
-                 FROM {table} WHERE event_id = ?1"
-            )
-            .into(),
+            find: format!("{told} WHERE event_id = ?1").into(),
+            list_pending: list("pending").into(),
+            list_processed: list("processed").into(),
+            list_failed: list("failed").into(),
             // Looks at the oldest rows only: those that are kept for longer are not scanned at every turn.
             delete_processed: format!(
                 "DELETE FROM {table} WHERE id IN (SELECT id FROM (SELECT id, processed_at FROM {table} \

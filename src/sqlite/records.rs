@@ -25,7 +25,7 @@ impl Records for Store {
         let rows = sqlx::query(
             "SELECT * FROM facts WHERE (?1 IS NULL OR subject = ?1) AND (?2 IS NULL OR predicate = ?2) \
              AND (?3 IS NULL OR conversation_id = ?3) AND (?4 IS NULL OR event_id = ?4) \
-             AND (?5 OR superseded_by IS NULL) ORDER BY id DESC LIMIT ?6",
+             AND (?5 OR superseded_by IS NULL) AND id < coalesce(?7, 'g') ORDER BY id DESC LIMIT ?6",
         )
         .bind(&filter.subject)
         .bind(&filter.predicate)
@@ -33,6 +33,7 @@ impl Records for Store {
         .bind(filter.event_id.map(|id| id.to_string()))
         .bind(filter.superseded)
         .bind(filter.limit)
+        .bind(filter.before.map(|id| id.to_string()))
         .fetch_all(self.database.reader())
         .await
         .map_err(failed)?;
@@ -76,6 +77,23 @@ impl Records for Store {
                 .await
                 .map_err(failed)?;
         all(&rows, conversation)
+    }
+
+    async fn conversations_after(
+        &self,
+        id: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<ConversationRecord>, Error> {
+        let select = sqlx::query(
+            "SELECT * FROM conversations WHERE conversation_id >= coalesce(?1, '') \
+             AND conversation_id IS NOT ?1 ORDER BY conversation_id LIMIT ?2",
+        );
+        self.all(select.bind(id.map(str::to_owned)).bind(limit), conversation).await
+    }
+
+    async fn conversation(&self, id: &str) -> Result<Option<ConversationRecord>, Error> {
+        let select = sqlx::query("SELECT * FROM conversations WHERE conversation_id = ?1");
+        Ok(self.all(select.bind(id.to_owned()), conversation).await?.pop())
     }
 
     async fn open_letters(&self) -> Result<OpenLetters, Error> {

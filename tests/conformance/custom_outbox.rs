@@ -9,7 +9,7 @@ use factline::{
 use factline_pipeline::{
     cloudevent,
     outage::{self, Error},
-    outbox::{Backlog, Claim, NewEvent, Outbox as _, Row},
+    outbox::{Backlog, Claim, NewEvent, Outbox as _, Row, Status},
 };
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
@@ -240,4 +240,38 @@ async fn a_table_whose_event_ids_are_numbers_can_be_asked_for_an_event() {
     table.run("INSERT INTO jobs (payload) VALUES ('{}')").await;
     assert_eq!(*reason(&claim(&outbox).await[0]), cloudevent::Error::Id("1".into()));
     assert_eq!(outbox.find(Uuid::now_v7()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn rows_are_listed_page_by_page_whatever_their_ids_are() {
+    let by_number = |columns: &mut Columns| columns.error = "why".into();
+    let by_name = |columns: &mut Columns| {
+        (columns.id, columns.order, columns.error) = ("name".into(), "id".into(), "why".into());
+    };
+    for ids in [by_number as fn(&mut Columns), by_name] {
+        let event =
+            EVENT.replace("event_id uuid DEFAULT gen_random_uuid()", "event_id text DEFAULT 'chat-1'");
+        let columns = format!("{event}, name text DEFAULT gen_random_uuid()::text, why text");
+        let table = Table::new(&columns).await.with(ids);
+        let outbox = table.open().await.unwrap();
+        table
+            .run(
+                "INSERT INTO jobs (status, why) SELECT 'failed', 'reason ' || g FROM generate_series(1, 5) AS g; \
+                 INSERT INTO jobs DEFAULT VALUES",
+            )
+            .await;
+        let (mut told, mut before) = (Vec::new(), None);
+        loop {
+            let page = outbox.list(Status::Failed, before.as_deref(), 2).await.unwrap();
+            before = page.last().map(|row| row.id.clone());
+            told.extend(page.into_iter().map(|row| row.error.unwrap()));
+            if before.is_none() {
+                break;
+            }
+        }
+        assert_eq!(told, ["reason 5", "reason 4", "reason 3", "reason 2", "reason 1"]);
+        let pending = outbox.list(Status::Pending, None, 9).await.unwrap();
+        assert_eq!((pending.len(), pending[0].event_id.as_str()), (1, "chat-1"));
+        assert_eq!(outbox.list(Status::Failed, Some("nonsense"), 9).await.unwrap(), []);
+    }
 }

@@ -3,6 +3,7 @@
 use chrono::{TimeDelta, Utc};
 use factline::{
     dead_letters::{Edit, End, Letter},
+    operator_log::Actor,
     records::DeadLetterFilter,
 };
 use factline_pipeline::ledger::{Outcome, Recording};
@@ -27,7 +28,9 @@ for_every_store! {
     ]
 }
 
-pub(super) const BY: &str = "ada@desk";
+pub(super) fn by() -> Actor {
+    Actor { who: "ada@desk".to_owned(), origin: Some("192.0.2.7".to_owned()) }
+}
 
 /// Sets these aside; gives the letters' ids.
 pub(super) async fn letters(fixture: &StoreFixture, recordings: &[Recording]) -> Vec<Uuid> {
@@ -148,25 +151,25 @@ async fn equal_causes_count_together(fixture: &StoreFixture) {
 async fn an_edit_keeps_the_first_payload(fixture: &StoreFixture) {
     let id = letters(fixture, &[malformed(1, &[0, 1])]).await[0];
     let edit =
-        async |from: &[u8], to: &[u8]| fixture.dead_letters.edit(BY, id, Edit { from, to }).await.unwrap();
+        async |from: &[u8], to: &[u8]| fixture.dead_letters.edit(&by(), id, Edit { from, to }).await.unwrap();
     assert!(edit(&[0, 1], b"{}").await);
     assert!(!edit(&[0, 1], b"[]").await, "somebody was quicker");
     assert!(edit(b"{}", b"{\"a\":1}").await);
     let found = letter(fixture, id).await;
     assert_eq!(found.payload, b"{\"a\":1}");
     assert_eq!(found.original_payload.as_deref(), Some(&[0, 1][..]));
-    fixture.dead_letters.end(BY, &[id], End::Resolved, "").await.unwrap();
+    fixture.dead_letters.end(&by(), &[id], End::Resolved, "").await.unwrap();
     assert!(!edit(b"{\"a\":1}", b"{}").await, "it is over");
     assert_eq!(actions(fixture).await, "ada@desk edit, ada@desk edit, ada@desk resolved");
 }
 
 async fn a_letter_ends_once(fixture: &StoreFixture) {
     let ids = letters(fixture, &[malformed(1, b"x"), malformed(2, b"x")]).await;
-    let end = async |ids: &[Uuid], end, note| fixture.dead_letters.end(BY, ids, end, note).await.unwrap();
+    let end = async |ids: &[Uuid], end, note| fixture.dead_letters.end(&by(), ids, end, note).await.unwrap();
     assert_eq!(end(&[ids[0], Uuid::now_v7()], End::Resolved, "told the customer\0").await, [ids[0]]);
     assert_eq!(end(&[ids[0]], End::Discarded, "too late").await, [] as [Uuid; 0]);
     let found = letter(fixture, ids[0]).await.record;
-    assert_eq!((found.status.as_str(), found.resolved_by.as_deref()), ("resolved", Some(BY)));
+    assert_eq!((found.status.as_str(), found.resolved_by.as_deref()), ("resolved", Some("ada@desk")));
     assert_eq!(found.note.as_deref(), Some("told the customer\u{fffd}"));
     assert!(found.resolved_at.is_some());
     assert_eq!(status(fixture, ids[1]).await, "open");
@@ -176,7 +179,7 @@ async fn a_letter_ends_once(fixture: &StoreFixture) {
 async fn a_discarded_letter_is_discarded_in_the_ledger(fixture: &StoreFixture) {
     let batch = [malformed(1, b"x"), set_aside(said(2, vec![]), "x"), malformed(3, b"x")];
     let ids = letters(fixture, &batch).await;
-    fixture.dead_letters.end(BY, &ids[..2], End::Discarded, "spam").await.unwrap();
+    fixture.dead_letters.end(&by(), &ids[..2], End::Discarded, "spam").await.unwrap();
     for (recording, outcome) in batch.iter().zip(["discarded", "discarded", "dead_lettered"]) {
         assert_eq!(fixture.records.ledger(recording.event_id).await.unwrap()[0].outcome, outcome);
     }
@@ -186,14 +189,14 @@ async fn a_discarded_letter_is_discarded_in_the_ledger(fixture: &StoreFixture) {
 async fn what_ended_long_ago_is_purged(fixture: &StoreFixture) {
     let batch: Vec<_> = (0..5).map(|number| malformed(number, b"x")).collect();
     let ids = letters(fixture, &batch).await;
-    fixture.dead_letters.end(BY, &ids[..4], End::Resolved, "").await.unwrap();
+    fixture.dead_letters.end(&by(), &ids[..4], End::Resolved, "").await.unwrap();
     let (past, future) = (Utc::now() - TimeDelta::days(1), Utc::now() + TimeDelta::days(1));
     assert_eq!(fixture.dead_letters.ended_before(past).await.unwrap(), 0);
-    assert_eq!(fixture.dead_letters.purge(BY, past, 9).await.unwrap(), 0);
+    assert_eq!(fixture.dead_letters.purge(&by(), past, 9).await.unwrap(), 0);
     assert_eq!(fixture.dead_letters.ended_before(future).await.unwrap(), 4);
     let mut deleted = Vec::new();
     for _ in 0..3 {
-        deleted.push(fixture.dead_letters.purge(BY, future, 3).await.unwrap());
+        deleted.push(fixture.dead_letters.purge(&by(), future, 3).await.unwrap());
     }
     assert_eq!(deleted, [3, 1, 0]);
     assert_eq!(status(fixture, ids[4]).await, "open");
@@ -207,8 +210,8 @@ async fn a_report_tells_what_came_and_went(fixture: &StoreFixture) {
     assert_eq!((empty.arrived, empty.open, empty.oldest_open), (0, 0, None));
     let batch = [malformed(1, b"x"), malformed(2, b"x"), set_aside(said(3, vec![]), "y"), malformed(4, b"x")];
     let ids = letters(fixture, &batch).await;
-    fixture.dead_letters.end(BY, &ids[..1], End::Resolved, "").await.unwrap();
-    fixture.dead_letters.end(BY, &ids[1..2], End::Discarded, "").await.unwrap();
+    fixture.dead_letters.end(&by(), &ids[..1], End::Resolved, "").await.unwrap();
+    fixture.dead_letters.end(&by(), &ids[1..2], End::Discarded, "").await.unwrap();
     let report = fixture.dead_letters.report(past).await.unwrap();
     assert_eq!((report.arrived, report.resolved, report.discarded), (4, 1, 1));
     assert_eq!((report.open, report.reprocessing), (2, 0));

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     adapters::StoreFixture,
-    dead_letters::{BY, actions, letter, letters, status},
+    dead_letters::{actions, by, letter, letters, status},
     ledger::record,
     samples::{likes, malformed, said, set_aside},
 };
@@ -40,7 +40,7 @@ fn all() -> DeadLetterFilter {
 
 async fn select(fixture: &StoreFixture) -> Vec<Selected> {
     let run = Uuid::now_v7();
-    fixture.dead_letters.select(BY, run, &all()).await.unwrap();
+    fixture.dead_letters.select(&by(), run, &all()).await.unwrap();
     fixture.dead_letters.selected(Some(run)).await.unwrap()
 }
 
@@ -53,7 +53,7 @@ async fn selected(fixture: &StoreFixture) -> (Recording, Selected) {
 
 async fn succeed(fixture: &StoreFixture, selected: Selected, recording: &Recording) -> Result<Effect, Error> {
     let success = Success { group: "facts", recording, attempts: 4 };
-    fixture.dead_letters.record_success(BY, selected, success).await
+    fixture.dead_letters.record_success(&by(), selected, success).await
 }
 
 async fn assert_took_effect_once(fixture: &StoreFixture, recording: &Recording) {
@@ -69,11 +69,11 @@ async fn assert_took_effect_once(fixture: &StoreFixture, recording: &Recording) 
 async fn a_run_selects_open_letters_and_no_two_runs_share_one(fixture: &StoreFixture) {
     let batch: Vec<_> = (0..6).map(|number| malformed(number, b"x")).collect();
     let ids = letters(fixture, &batch).await;
-    fixture.dead_letters.end(BY, &ids[..1], End::Resolved, "").await.unwrap();
+    fixture.dead_letters.end(&by(), &ids[..1], End::Resolved, "").await.unwrap();
     let runs = [Uuid::now_v7(), Uuid::now_v7()];
     let selecting = runs.map(|run| {
         let port = fixture.dead_letters.clone();
-        tokio::spawn(async move { port.select(BY, run, &all()).await.unwrap() })
+        tokio::spawn(async move { port.select(&by(), run, &all()).await.unwrap() })
     });
     let mut selected = 0;
     for one in selecting {
@@ -90,20 +90,20 @@ async fn a_run_selects_open_letters_and_no_two_runs_share_one(fixture: &StoreFix
 
 async fn a_try_is_counted_before_it_is_made(fixture: &StoreFixture) {
     let (_, selected) = selected(fixture).await;
-    assert_eq!(fixture.dead_letters.begin_try(BY, selected).await.unwrap(), Some(4));
+    assert_eq!(fixture.dead_letters.begin_try(&by(), selected).await.unwrap(), Some(4));
     let found = letter(fixture, selected.letter).await.record;
     assert_eq!((found.status.as_str(), found.attempts), ("open", 4));
-    assert_eq!(fixture.dead_letters.begin_try(BY, selected).await.unwrap(), None, "its turn is over");
+    assert_eq!(fixture.dead_letters.begin_try(&by(), selected).await.unwrap(), None, "its turn is over");
     assert_eq!(fixture.dead_letters.selected(None).await.unwrap(), []);
     assert_eq!(actions(fixture).await, "ada@desk reprocess, ada@desk try");
 }
 
 async fn a_failure_leaves_the_letter_open(fixture: &StoreFixture) {
     let (_, selected) = selected(fixture).await;
-    fixture.dead_letters.begin_try(BY, selected).await.unwrap();
+    fixture.dead_letters.begin_try(&by(), selected).await.unwrap();
     let failed = Failed { kind: "panic".into(), error: "no:\0".into(), fingerprint: "f".into() };
     for _ in 0..2 {
-        fixture.dead_letters.record_failure(BY, selected, &failed).await.unwrap();
+        fixture.dead_letters.record_failure(&by(), selected, &failed).await.unwrap();
     }
     let found = letter(fixture, selected.letter).await.record;
     assert_eq!((found.status.as_str(), found.stage.as_str()), ("open", "extract"));
@@ -114,9 +114,9 @@ async fn a_failure_leaves_the_letter_open(fixture: &StoreFixture) {
 async fn what_was_not_tried_is_put_back(fixture: &StoreFixture) {
     let ids = letters(fixture, &[malformed(1, b"x"), malformed(2, b"x")]).await;
     let run = select(fixture).await;
-    fixture.dead_letters.begin_try(BY, run[0]).await.unwrap();
-    assert_eq!(fixture.dead_letters.put_back(BY, run[0].run).await.unwrap(), 1);
-    assert_eq!(fixture.dead_letters.put_back(BY, run[0].run).await.unwrap(), 0);
+    fixture.dead_letters.begin_try(&by(), run[0]).await.unwrap();
+    assert_eq!(fixture.dead_letters.put_back(&by(), run[0].run).await.unwrap(), 1);
+    assert_eq!(fixture.dead_letters.put_back(&by(), run[0].run).await.unwrap(), 0);
     let found = letter(fixture, ids[1]).await.record;
     assert_eq!((found.status.as_str(), found.attempts), ("open", 3));
     assert_eq!(actions(fixture).await, "ada@desk reprocess, ada@desk try, ada@desk put_back");
@@ -130,7 +130,7 @@ async fn a_success_is_recorded_with_all_its_effects(fixture: &StoreFixture) {
     assert_eq!((row.outcome.as_str(), row.facts, row.attempts), ("processed", 1, 4));
     assert_eq!((row.event_type.as_str(), row.position.as_deref()), ("chat.message", Some("1-0")));
     let found = letter(fixture, selected.letter).await.record;
-    assert_eq!((found.status.as_str(), found.resolved_by.as_deref()), ("resolved", Some(BY)));
+    assert_eq!((found.status.as_str(), found.resolved_by.as_deref()), ("resolved", Some("ada@desk")));
     assert!(found.resolved_at.is_some());
     assert_eq!(actions(fixture).await, "ada@desk reprocess, ada@desk reprocessed");
     // The entry may come out of the stream once more.
@@ -144,7 +144,7 @@ async fn a_success_takes_effect_once_however_many_are_at_it(fixture: &StoreFixtu
         let (port, recording) = (fixture.dead_letters.clone(), recording.clone());
         tokio::spawn(async move {
             let success = Success { group: "facts", recording: &recording, attempts: 4 };
-            port.record_success(BY, selected, success).await.unwrap()
+            port.record_success(&by(), selected, success).await.unwrap()
         })
     });
     let mut took = 0;
@@ -189,13 +189,13 @@ async fn an_unreadable_entry_takes_effect_under_the_id_of_its_place(fixture: &St
 
 async fn a_letter_that_ended_in_the_meantime_stays_as_it_is(fixture: &StoreFixture) {
     let (recording, selected) = selected(fixture).await;
-    fixture.dead_letters.end(BY, &[selected.letter], End::Discarded, "spam").await.unwrap();
-    assert_eq!(fixture.dead_letters.begin_try(BY, selected).await.unwrap(), None);
+    fixture.dead_letters.end(&by(), &[selected.letter], End::Discarded, "spam").await.unwrap();
+    assert_eq!(fixture.dead_letters.begin_try(&by(), selected).await.unwrap(), None);
     let effect = succeed(fixture, selected, &recording).await.unwrap();
     assert_eq!(effect, Effect::Settled("discarded".into()));
     assert_eq!(fixture.records.totals().await.unwrap(), Totals::default());
     let failed = Failed { kind: "panic".into(), error: "late".into(), fingerprint: "f".into() };
-    fixture.dead_letters.record_failure(BY, selected, &failed).await.unwrap();
+    fixture.dead_letters.record_failure(&by(), selected, &failed).await.unwrap();
     assert_eq!(letter(fixture, selected.letter).await.record.error, "x");
     let gone = Selected { letter: Uuid::now_v7(), ..selected };
     assert_eq!(succeed(fixture, gone, &recording).await.unwrap(), Effect::Settled("deleted".into()));
@@ -205,7 +205,7 @@ async fn data_that_the_store_refuses_leaves_the_letter_open(fixture: &StoreFixtu
     let recording = said(1, vec![likes("a NUL: \0", 1)]);
     letters(fixture, &[set_aside(recording.clone(), "x")]).await;
     let selected = select(fixture).await[0];
-    fixture.dead_letters.begin_try(BY, selected).await.unwrap();
+    fixture.dead_letters.begin_try(&by(), selected).await.unwrap();
     let refused = succeed(fixture, selected, &recording).await;
     assert!(matches!(refused, Err(Error::Data { .. })), "{refused:?}");
     assert_eq!(status(fixture, selected.letter).await, "open");

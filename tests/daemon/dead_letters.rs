@@ -1,143 +1,14 @@
 //! Working dead letters from the command line, with the real binary on both kinds of store.
 
-use std::{
-    io::Write,
-    process::{Command, Output, Stdio},
-};
+use std::process::Stdio;
 
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, SqlitePool, sqlite::SqliteConnectOptions};
+use sqlx::{SqlitePool, sqlite::SqliteConnectOptions};
 
-use super::stage::{Daemon, Stage, bare_command, text, until};
-
-/// A place to work: PostgreSQL and Redis, or a folder with an embedded database.
-enum Place {
-    Servers(Stage),
-    Embedded(tempfile::TempDir),
-}
-
-impl Place {
-    async fn servers() -> Self {
-        Self::Servers(Stage::new().await)
-    }
-
-    fn embedded() -> Self {
-        Self::Embedded(tempfile::tempdir().unwrap())
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = match self {
-            Self::Servers(stage) => stage.command(arguments),
-            Self::Embedded(folder) => {
-                let mut command = bare_command(arguments);
-                command.current_dir(folder.path()).env("FACTLINE__ADMIN__BIND", "");
-                command
-            }
-        };
-        command.env("USER", "ada");
-        command
-    }
-
-    fn output(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// What a command says that succeeds.
-    fn said(&self, arguments: &[&str]) -> String {
-        let output = self.output(arguments);
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        text(&output.stdout)
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let said = self.said(&[arguments, &["--json"]].concat());
-        serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}"))
-    }
-
-    /// What a command says, in all, that fails.
-    fn refused(&self, arguments: &[&str]) -> String {
-        let output = self.output(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
-        text(&output.stdout) + &text(&output.stderr)
-    }
-
-    fn with_input(&self, arguments: &[&str], input: &str) -> Output {
-        let mut command = self.command(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
-    }
-
-    fn emit(&self, payload: &str) -> String {
-        let ids = self.json(&["emit", "--key", "c", payload]);
-        ids[0].as_str().unwrap().to_owned()
-    }
-
-    /// Runs a daemon until so many letters are open.
-    async fn process_until_open(&self, letters: usize) {
-        let folder = match self {
-            Self::Servers(stage) => stage.folder.path(),
-            Self::Embedded(folder) => folder.path(),
-        };
-        let daemon = Daemon::start(self.command(&["run"]), folder.join(super::stage::unique("log")));
-        until("the letters are there", || async { self.letters("open").len() >= letters }).await;
-        assert!(daemon.stop().await.success());
-    }
-
-    /// The ids of the letters in a state, the oldest first.
-    fn letters(&self, status: &str) -> Vec<String> {
-        let listed = self.json(&["dlq", "list", "--status", status]);
-        let ids = listed.as_array().unwrap().iter().rev();
-        ids.map(|letter| letter["id"].as_str().unwrap().to_owned()).collect()
-    }
-
-    /// A number out of the store, where PostgreSQL's tables have a schema.
-    async fn number(&self, sql: &str) -> i64 {
-        match self {
-            Self::Servers(stage) => stage.count(sql).await,
-            Self::Embedded(folder) => {
-                let options =
-                    SqliteConnectOptions::new().filename(folder.path().join("factline-data/factline.db"));
-                let pool = SqlitePool::connect_with(options).await.unwrap();
-                sqlx::query_scalar(AssertSqlSafe(sql.replace("factline.", "")))
-                    .fetch_one(&pool)
-                    .await
-                    .unwrap()
-            }
-        }
-    }
-
-    /// A letter for each payload, set aside by a daemon that is gone then.
-    async fn set_aside(&self, payloads: &[&str]) -> Vec<String> {
-        for payload in payloads {
-            self.emit(payload);
-        }
-        self.process_until_open(payloads.len()).await;
-        self.letters("open")
-    }
-}
-
-macro_rules! on_both {
-    ($($case:ident),* $(,)?) => {
-        mod on_servers {
-            $(
-                #[tokio::test]
-                async fn $case() {
-                    super::$case(&super::Place::servers().await).await;
-                }
-            )*
-        }
-        mod embedded {
-            $(
-                #[tokio::test]
-                async fn $case() {
-                    super::$case(&super::Place::embedded()).await;
-                }
-            )*
-        }
-    };
-}
+use super::{
+    place::{Place, on_both},
+    stage::{Daemon, text, until},
+};
 
 on_both! {
     the_idempotency_drill,

@@ -27,7 +27,7 @@ use factline_pipeline::{
     lease::Fence,
     ledger::{Horizons, Ledger, Recorded, Recording},
     outage::Error,
-    outbox::{Backlog, Claim, NewEvent, Outbox, Record, Row, RowId, Settled, SettledRow},
+    outbox::{Backlog, Claim, NewEvent, Outbox, Record, Row, RowId, Settled, SettledRow, Status},
     stream::{AtCap, Carried, Delivered, EventStream, GroupLag, Partition, Position, Reader},
 };
 use uuid::Uuid;
@@ -89,6 +89,9 @@ impl Outbox for Buggy<dyn Outbox> {
     }
     async fn find(&self, event_id: Uuid) -> Result<Option<Record>, Error> {
         self.inner.find(event_id).await
+    }
+    async fn list(&self, status: Status, before: Option<&str>, limit: u32) -> Result<Vec<Record>, Error> {
+        self.inner.list(status, before, limit).await
     }
     async fn delete_processed(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, Error> {
         self.inner.delete_processed(before, limit).await
@@ -252,7 +255,9 @@ async fn panic_under(strategy: &str) {
     adapters.databases.outbox = Buggy::new(adapters.databases.outbox);
     adapters.databases.ledger = Buggy::new(adapters.databases.ledger);
     adapters.stream = Buggy::new(adapters.stream);
-    let state = Arc::new(admin::State::new(&config, adapters.clone(), Exposition::default()));
+    let process = factline::app::Process::default();
+    let state = admin::State::new(&config, adapters.clone(), Exposition::default(), &process);
+    let state = Arc::new(state);
     let wiring = Wiring {
         config: &config,
         adapters,

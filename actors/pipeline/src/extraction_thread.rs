@@ -166,6 +166,18 @@ impl ExtractionThread {
     }
 }
 
+/// What one entry says, found on a thread of its own that is given up if it never comes back.
+pub async fn extract_alone(tools: &Tools, entry: Delivered) -> Result<Option<Box<Said>>, Failure> {
+    let extracted = ExtractionThread::default().extract(tools, vec![entry], || {}).await;
+    match extracted.into_iter().next() {
+        Some((_, Fate::Said(said))) => Ok(said),
+        Some((_, Fate::Failed(failure))) => Err(failure),
+        Some((_, Fate::Unreadable | Fate::Behind)) | None => {
+            Err(Failure { kind: ErrorKind::Malformed, error: "it is no event".to_owned(), retryable: false })
+        }
+    }
+}
+
 /// Waits until the batch is done; an error says that its next entry is the last one that this thread will ever try.
 async fn wait(
     tools: &Tools,

@@ -60,6 +60,17 @@ pub enum Settled {
     Failed,
 }
 
+/// The state of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It waits to be published.
+    Pending,
+    /// The stream has had its event.
+    Processed,
+    /// It can never be published.
+    Failed,
+}
+
 /// One row that the relay, this one or another program, has done with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettledRow {
@@ -112,6 +123,8 @@ pub struct NewEvent {
 pub struct Record {
     /// The row's id.
     pub id: String,
+    /// The event's id, as it is in the row: it may be no UUID.
+    pub event_id: String,
     /// The topic.
     pub topic: String,
     /// The key.
@@ -165,6 +178,10 @@ pub trait Outbox: Send + Sync {
 
     /// The row of one event.
     async fn find(&self, event_id: Uuid) -> Result<Option<Record>, Error>;
+
+    /// What is known of the rows in a state, newest first in publication order: those before the row with the id
+    /// `before`, or the newest ones. A row whose place in that order is not known is not among them.
+    async fn list(&self, status: Status, before: Option<&str>, limit: u32) -> Result<Vec<Record>, Error>;
 
     /// Deletes at most `limit` rows that were processed before `before`; says how many.
     async fn delete_processed(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, Error>;

@@ -7,16 +7,14 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use factline_pipeline::{chat, event::Event};
-use serde_json::value::RawValue;
 use similar::TextDiff;
-use uuid::Uuid;
 
 use super::{named, show::readable};
 use crate::{
     app::Databases,
     cli::{Verdict, print},
-    dead_letters::{Edit, Letter},
+    dead_letters::Edit,
+    operator_log::Actor,
 };
 
 #[derive(clap::Args)]
@@ -29,7 +27,7 @@ pub(super) struct Arguments {
     file: Option<PathBuf>,
 }
 
-pub(super) async fn run(arguments: &Arguments, databases: &Databases, by: &str) -> anyhow::Result<Verdict> {
+pub(super) async fn run(arguments: &Arguments, databases: &Databases, by: &Actor) -> anyhow::Result<Verdict> {
     let record = named(databases.records.as_ref(), &arguments.name).await?;
     let letter = databases.dead_letters.letter(record.id).await?.context("it was deleted just now")?;
     if !record.is_unfinished() {
@@ -45,7 +43,7 @@ pub(super) async fn run(arguments: &Arguments, databases: &Databases, by: &str) 
         print("nothing was changed")?;
         return Ok(Verdict::Done);
     }
-    check(&letter, after).context("nothing was changed")?;
+    letter.check_payload(after).map_err(anyhow::Error::msg).context("nothing was changed")?;
     let edit = Edit { from: &letter.payload, to: after.as_bytes() };
     if !databases.dead_letters.edit(by, record.id, edit).await? {
         bail!(
@@ -82,29 +80,6 @@ fn edited(text: &str) -> anyhow::Result<String> {
         bail!("the editor failed; nothing was changed");
     }
     read(file.path())
-}
-
-/// A payload that can only fail again is not worth keeping.
-fn check(letter: &Letter, payload: &str) -> anyhow::Result<()> {
-    serde_json::from_str::<&RawValue>(payload).context("the payload is not JSON")?;
-    let record = &letter.record;
-    if record.event_type.as_deref() != Some(chat::EVENT_TYPE) {
-        return Ok(());
-    }
-    let event = Event {
-        id: record.ledger_id().unwrap_or(Uuid::nil()),
-        source: String::new(),
-        event_type: chat::EVENT_TYPE.to_owned(),
-        topic: record.topic.clone(),
-        key: record.key.clone().unwrap_or_default(),
-        occurred_at: record.dead_at,
-        created_at: None,
-        sequence: None,
-        trace: None,
-        data: payload.to_owned(),
-    };
-    chat::Message::parse(&event)?;
-    Ok(())
 }
 
 fn difference(before: &str, after: &str) -> String {

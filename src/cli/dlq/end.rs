@@ -10,6 +10,7 @@ use crate::{
     app::Databases,
     cli::{Verdict, confirmed, print, table::counted},
     dead_letters::End,
+    operator_log::Actor,
     records::DeadLetterRecord,
 };
 
@@ -59,19 +60,19 @@ pub(super) struct Purge {
 }
 
 impl Resolve {
-    pub(super) async fn run(&self, databases: &Databases, by: &str) -> anyhow::Result<Verdict> {
+    pub(super) async fn run(&self, databases: &Databases, by: &Actor) -> anyhow::Result<Verdict> {
         self.ending.run(databases, by, End::Resolved, true).await
     }
 }
 
 impl Discard {
-    pub(super) async fn run(&self, databases: &Databases, by: &str) -> anyhow::Result<Verdict> {
+    pub(super) async fn run(&self, databases: &Databases, by: &Actor) -> anyhow::Result<Verdict> {
         self.ending.run(databases, by, End::Discarded, self.yes).await
     }
 }
 
 impl Ending {
-    async fn run(&self, databases: &Databases, by: &str, end: End, sure: bool) -> anyhow::Result<Verdict> {
+    async fn run(&self, databases: &Databases, by: &Actor, end: End, sure: bool) -> anyhow::Result<Verdict> {
         let letters = all_named(databases.records.as_ref(), &self.names).await?;
         let (unfinished, ended): (Vec<_>, Vec<_>) =
             letters.into_iter().partition(DeadLetterRecord::is_unfinished);
@@ -97,7 +98,7 @@ impl Ending {
 }
 
 impl Purge {
-    pub(super) async fn run(&self, databases: &Databases, by: &str) -> anyhow::Result<Verdict> {
+    pub(super) async fn run(&self, databases: &Databases, by: &Actor) -> anyhow::Result<Verdict> {
         let before = ago(self.older_than)?;
         let there = databases.dead_letters.ended_before(before).await?;
         let time = humantime::format_duration(self.older_than);

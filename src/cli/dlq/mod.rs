@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use clap::{Subcommand, ValueEnum};
 use uuid::Uuid;
 
 use super::Verdict;
 use crate::{
     config::Config,
+    dead_letters,
+    operator_log::Actor,
     records::{DeadLetterFilter, DeadLetterRecord, Records},
 };
 
@@ -54,7 +56,7 @@ enum Action {
 
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<Verdict> {
     let databases = super::databases(config).await?;
-    let by = arguments.by.unwrap_or_else(whoever_runs_this);
+    let by = Actor::at_prompt(arguments.by.unwrap_or_else(whoever_runs_this));
     match arguments.action {
         Action::List(command) => list::run(&command, &databases).await,
         Action::Show(command) => show::run(&command, &databases).await,
@@ -140,8 +142,7 @@ impl Status {
 
 /// The time so long ago.
 fn ago(time: Duration) -> anyhow::Result<DateTime<Utc>> {
-    let delta = TimeDelta::from_std(time).ok();
-    delta.and_then(|delta| Utc::now().checked_sub_signed(delta)).context("that is too long ago")
+    dead_letters::ago(time).context("that is too long ago")
 }
 
 /// The letter that a name means: its id, the beginning of it, or its event's id.

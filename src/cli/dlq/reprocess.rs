@@ -12,6 +12,7 @@ use crate::{
     cli::{Verdict, print, print_json, progress, table::counted},
     config::Config,
     dead_letters::Selected,
+    operator_log::Actor,
     records::{DeadLetterFilter, DeadLetterRecord},
     reprocessing::{Limits, Reprocessor, Tally, Turn},
 };
@@ -70,7 +71,7 @@ pub(super) async fn run(
     arguments: &Arguments,
     config: &Config,
     databases: &Databases,
-    by: &str,
+    by: &Actor,
 ) -> anyhow::Result<Verdict> {
     let reprocessor = Reprocessor::new(config, databases.clone(), by);
     if arguments.dry_run {

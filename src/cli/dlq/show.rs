@@ -7,6 +7,7 @@ use crate::{
     app::Databases,
     cli::{Verdict, print, print_json, table::time},
     dead_letters::Letter,
+    story::trace_id,
 };
 
 #[derive(clap::Args)]
@@ -48,10 +49,7 @@ fn told(letter: &Letter) -> String {
     line("kind", Some(record.error_kind.clone()));
     line("error", Some(record.error.clone()));
     line("fingerprint", Some(record.fingerprint.clone()));
-    line(
-        "trace",
-        record.header("traceparent").and_then(|parent| parent.split('-').nth(1)).map(str::to_owned),
-    );
+    line("trace", record.header("traceparent").and_then(trace_id).map(str::to_owned));
     line("run", record.reprocess_run.map(|run| run.to_string()));
     let ended = record.resolved_at.map(|at| {
         format!("{} {} by {}", record.status, time(at), record.resolved_by.as_deref().unwrap_or_default())

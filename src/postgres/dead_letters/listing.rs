@@ -56,8 +56,15 @@ pub(in crate::postgres) async fn list(
     store: &Store,
     filter: &DeadLetterFilter,
 ) -> Result<Vec<DeadLetterRecord>, Error> {
-    let select = sqlx::query(filtered!("SELECT *", "ORDER BY id DESC LIMIT $13"));
-    store.all(bind(select, filter).bind(i64::from(filter.limit)), record).await
+    // What is not wanted is not even fetched from where the server keeps large values.
+    let select = sqlx::query(filtered!(
+        "SELECT id, consumer_group, stage, event_id, topic, partition, position, key, event_type, \
+         CASE WHEN $14 THEN NULL ELSE payload END AS payload, headers, error_kind, error, fingerprint, attempts, \
+         first_failed_at, dead_at, status, resolved_by, resolved_at, note, reprocess_run",
+        "ORDER BY id DESC LIMIT $13"
+    ));
+    let select = bind(select, filter).bind(i64::from(filter.limit)).bind(filter.without_payload);
+    store.all(select, record).await
 }
 
 /// The letters of a filter by cause, the most frequent first. The latest letter of each stands for it.
@@ -97,6 +104,7 @@ pub(super) fn letter(row: &PgRow) -> Result<Letter, sqlx::Error> {
 }
 
 pub(super) fn record(row: &PgRow) -> Result<DeadLetterRecord, sqlx::Error> {
+    let payload: Option<&[u8]> = row.try_get("payload")?;
     Ok(DeadLetterRecord {
         id: row.try_get("id")?,
         consumer_group: row.try_get("consumer_group")?,
@@ -107,7 +115,7 @@ pub(super) fn record(row: &PgRow) -> Result<DeadLetterRecord, sqlx::Error> {
         position: row.try_get("position")?,
         key: row.try_get("key")?,
         event_type: row.try_get("event_type")?,
-        payload: String::from_utf8_lossy(row.try_get("payload")?).into_owned(),
+        payload: payload.map(|payload| String::from_utf8_lossy(payload).into_owned()),
         headers: row.try_get("headers")?,
         error_kind: row.try_get("error_kind")?,
         error: row.try_get("error")?,

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     dead_letters::{Effect, Failed, Selected, Success},
     nul::without_nul,
+    operator_log::Actor,
     postgres::{conversations, facts, failed, ledger_rows::LedgerRows, operator_log::log, store::Store},
 };
 
@@ -23,7 +24,7 @@ pub(super) async fn selected(store: &Store, run: Option<Uuid>) -> Result<Vec<Sel
 
 pub(super) async fn begin_try(
     connection: &mut PgConnection,
-    by: &str,
+    by: &Actor,
     Selected { letter, run }: Selected,
 ) -> Result<Option<i32>, Error> {
     let attempts: Option<i32> = sqlx::query_scalar(
@@ -43,7 +44,7 @@ pub(super) async fn begin_try(
 
 pub(super) async fn record_failure(
     connection: &mut PgConnection,
-    by: &str,
+    by: &Actor,
     Selected { letter, run }: Selected,
     failure: &Failed,
 ) -> Result<(), Error> {
@@ -63,7 +64,7 @@ pub(super) async fn record_failure(
 
 pub(super) async fn record_success(
     connection: &mut PgConnection,
-    by: &str,
+    by: &Actor,
     Selected { letter, run }: Selected,
     success: Success<'_>,
 ) -> Result<Effect, Error> {
@@ -83,7 +84,7 @@ pub(super) async fn record_success(
          WHERE id = $1",
     )
     .bind(letter)
-    .bind(without_nul(by))
+    .bind(without_nul(&by.who))
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
@@ -120,7 +121,7 @@ async fn take_in_ledger(connection: &mut PgConnection, success: Success<'_>) -> 
     Ok(updated.rows_affected() > 0)
 }
 
-pub(super) async fn put_back(connection: &mut PgConnection, by: &str, run: Uuid) -> Result<u64, Error> {
+pub(super) async fn put_back(connection: &mut PgConnection, by: &Actor, run: Uuid) -> Result<u64, Error> {
     let update = sqlx::query(
         "UPDATE factline.dead_letters SET status = 'open' WHERE reprocess_run = $1 AND status = 'reprocessing'",
     );

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     dead_letters::{CauseGroup, DeadLetters, Edit, Effect, End, Failed, Letter, Report, Selected, Success},
     nul::without_nul,
+    operator_log::Actor,
     postgres::{
         failed,
         operator_log::log,
@@ -37,15 +38,15 @@ impl DeadLetters for Store {
         report::since(self, since).await
     }
 
-    async fn edit(&self, by: &str, id: Uuid, edit: Edit<'_>) -> Result<bool, Error> {
+    async fn edit(&self, by: &Actor, id: Uuid, edit: Edit<'_>) -> Result<bool, Error> {
         self.change(async |connection| replace_payload(connection, by, id, edit).await).await
     }
 
-    async fn end(&self, by: &str, ids: &[Uuid], end: End, note: &str) -> Result<Vec<Uuid>, Error> {
+    async fn end(&self, by: &Actor, ids: &[Uuid], end: End, note: &str) -> Result<Vec<Uuid>, Error> {
         self.change(async |connection| end_letters(connection, by, ids, end, note).await).await
     }
 
-    async fn select(&self, by: &str, run: Uuid, filter: &DeadLetterFilter) -> Result<u64, Error> {
+    async fn select(&self, by: &Actor, run: Uuid, filter: &DeadLetterFilter) -> Result<u64, Error> {
         self.change(async |connection| select_open(connection, by, run, filter).await).await
     }
 
@@ -53,18 +54,18 @@ impl DeadLetters for Store {
         reprocessing::selected(self, run).await
     }
 
-    async fn begin_try(&self, by: &str, selected: Selected) -> Result<Option<i32>, Error> {
+    async fn begin_try(&self, by: &Actor, selected: Selected) -> Result<Option<i32>, Error> {
         self.change(async |connection| reprocessing::begin_try(connection, by, selected).await).await
     }
 
-    async fn record_failure(&self, by: &str, selected: Selected, failed: &Failed) -> Result<(), Error> {
+    async fn record_failure(&self, by: &Actor, selected: Selected, failed: &Failed) -> Result<(), Error> {
         self.change(async |connection| reprocessing::record_failure(connection, by, selected, failed).await)
             .await
     }
 
     async fn record_success(
         &self,
-        by: &str,
+        by: &Actor,
         selected: Selected,
         success: Success<'_>,
     ) -> Result<Effect, Error> {
@@ -72,7 +73,7 @@ impl DeadLetters for Store {
             .await
     }
 
-    async fn put_back(&self, by: &str, run: Uuid) -> Result<u64, Error> {
+    async fn put_back(&self, by: &Actor, run: Uuid) -> Result<u64, Error> {
         self.change(async |connection| reprocessing::put_back(connection, by, run).await).await
     }
 
@@ -87,7 +88,7 @@ impl DeadLetters for Store {
         Ok(count.unsigned_abs())
     }
 
-    async fn purge(&self, by: &str, before: DateTime<Utc>, limit: u32) -> Result<u64, Error> {
+    async fn purge(&self, by: &Actor, before: DateTime<Utc>, limit: u32) -> Result<u64, Error> {
         self.change(async |connection| delete_ended(connection, by, before, limit).await).await
     }
 }
@@ -110,7 +111,7 @@ impl Store {
 
 async fn replace_payload(
     connection: &mut PgConnection,
-    by: &str,
+    by: &Actor,
     id: Uuid,
     edit: Edit<'_>,
 ) -> Result<bool, Error> {
@@ -131,7 +132,7 @@ async fn replace_payload(
 
 async fn end_letters(
     connection: &mut PgConnection,
-    by: &str,
+    by: &Actor,
     ids: &[Uuid],
     end: End,
     note: &str,
@@ -143,7 +144,7 @@ async fn end_letters(
     .bind(ids)
     .bind(end.as_str())
     .bind(without_nul(note))
-    .bind(without_nul(by))
+    .bind(without_nul(&by.who))
     .fetch_all(&mut *connection)
     .await
     .map_err(failed)?;
@@ -168,7 +169,7 @@ async fn end_letters(
 
 async fn select_open(
     connection: &mut PgConnection,
-    by: &str,
+    by: &Actor,
     run: Uuid,
     filter: &DeadLetterFilter,
 ) -> Result<u64, Error> {
@@ -186,7 +187,7 @@ async fn select_open(
 
 async fn delete_ended(
     connection: &mut PgConnection,
-    by: &str,
+    by: &Actor,
     before: DateTime<Utc>,
     limit: u32,
 ) -> Result<u64, Error> {

@@ -117,6 +117,7 @@ pub(super) fn found(row: &PgRow) -> Result<Record, sqlx::Error> {
     let or_empty = |column| text(row, column).map(Option::unwrap_or_default);
     Ok(Record {
         id: or_empty("row_id")?,
+        event_id: or_empty("event_id")?,
         topic: or_empty("topic")?,
         key: or_empty("key")?,
         event_type: or_empty("event_type")?,

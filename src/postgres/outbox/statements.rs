@@ -37,6 +37,9 @@ pub(super) struct Statements {
     pub(super) backlog: String,
     pub(super) insert: String,
     pub(super) find: String,
+    pub(super) list_pending: Walk,
+    pub(super) list_processed: Walk,
+    pub(super) list_failed: Walk,
     pub(super) delete_processed: String,
 }
 
@@ -56,6 +59,9 @@ impl Statements {
             backlog: backlog(&parts, columns)?,
             insert: insert(&parts, columns)?,
             find: find(&parts, columns)?,
+            list_pending: list(&parts, columns, "pending")?,
+            list_processed: list(&parts, columns, "processed")?,
+            list_failed: list(&parts, columns, "failed")?,
             delete_processed: delete_processed(&parts, columns)?,
         })
     }
@@ -72,6 +78,7 @@ impl Statements {
             ("count what waits", "status, order and created_at", &self.backlog),
             ("insert events", "event_id, topic, key, event_type, payload and headers", &self.insert),
             ("find events", "event_id", &self.find),
+            ("list rows", "id, order, error and headers", &self.list_failed.before),
             ("delete processed rows", "order and processed_at", &self.delete_processed),
         ];
         for (purpose, columns, statement) in all {
@@ -229,17 +236,28 @@ fn mark_pending(parts: &Parts, columns: &TableColumns<'_>) -> String {
 
 /// Keyset pages against the publication order. Rows without a place in it are left out: no page would follow them.
 fn walk(parts: &Parts, columns: &TableColumns<'_>, wanted: &str) -> Result<Walk, String> {
-    let Parts { at, id, status, event_id, topic, key, .. } = parts;
+    let Parts { event_id, topic, key, .. } = parts;
     let row_id = parts.row_id();
-    let order = columns.optional("order");
     let (created_at, created_text) = read_time(columns.time("created_at")?.as_ref());
     let (processed_at, processed_text) = read_time(columns.time("processed_at")?.as_ref());
-    let known = order.as_ref().map(|order| format!(" AND {order} IS NOT NULL")).unwrap_or_default();
-    let rows = format!(
+    let selected = format!(
         "SELECT {row_id} AS row_id, {event_id}::text AS event_id, {topic}::text AS topic, {key}::text AS key, \
          {created_at} AS created_at, {created_text} AS created_at_text, {processed_at} AS processed_at, \
-         {processed_text} AS processed_at_text FROM {at} WHERE {status} = '{wanted}' AND {id} IS NOT NULL{known}"
+         {processed_text} AS processed_at_text"
     );
+    Ok(pages(parts, columns, &selected, wanted))
+}
+
+/// What is told of rows, page by page.
+fn list(parts: &Parts, columns: &TableColumns<'_>, wanted: &str) -> Result<Walk, String> {
+    Ok(pages(parts, columns, &told(parts, columns)?, wanted))
+}
+
+fn pages(parts: &Parts, columns: &TableColumns<'_>, selected: &str, wanted: &str) -> Walk {
+    let Parts { at, id, status, .. } = parts;
+    let order = columns.optional("order");
+    let known = order.as_ref().map(|order| format!(" AND {order} IS NOT NULL")).unwrap_or_default();
+    let rows = format!("{selected} FROM {at} WHERE {status} = '{wanted}' AND {id} IS NOT NULL{known}");
     let cursor = match parts.id_kind {
         IdKind::Number => "$2::bigint".to_owned(),
         IdKind::Text => format!("$2::text::{}", columns.type_of("id")),
@@ -251,10 +269,10 @@ fn walk(parts: &Parts, columns: &TableColumns<'_>, wanted: &str) -> Result<Walk,
             format!("{order} DESC, {id} DESC"),
         ),
     };
-    Ok(Walk {
+    Walk {
         newest: format!("{rows} ORDER BY {newest_first} LIMIT $1"),
         before: format!("{rows} AND {before} ORDER BY {newest_first} LIMIT $1"),
-    })
+    }
 }
 
 fn backlog(parts: &Parts, columns: &TableColumns<'_>) -> Result<String, String> {
@@ -303,21 +321,28 @@ fn insert(parts: &Parts, columns: &TableColumns<'_>) -> Result<String, String> {
 }
 
 fn find(parts: &Parts, columns: &TableColumns<'_>) -> Result<String, String> {
-    let Parts { at, id, status, event_id, topic, key, event_type, headers, .. } = parts;
-    let (created_at, created_text) = read_time(columns.time("created_at")?.as_ref());
-    let (processed_at, processed_text) = read_time(columns.time("processed_at")?.as_ref());
-    let error = columns.optional("error").unwrap_or_else(|| "NULL".into());
+    let Parts { at, event_id, .. } = parts;
+    let told = told(parts, columns)?;
     // Compared as the column's own type, so that its index serves; a type that knows no UUIDs, as text.
     let this = match columns.type_of("event_id") {
         sql_type @ ("uuid" | "text" | "citext") => format!("{event_id} = $1::text::{sql_type}"),
         sql_type if sql_type.starts_with("character varying") => format!("{event_id} = $1::text"),
         _ => format!("{event_id}::text = $1::text"),
     };
+    Ok(format!("{told} FROM {at} WHERE {this}"))
+}
+
+/// What is told of a row.
+fn told(parts: &Parts, columns: &TableColumns<'_>) -> Result<String, String> {
+    let Parts { id, status, event_id, topic, key, event_type, headers, .. } = parts;
+    let (created_at, created_text) = read_time(columns.time("created_at")?.as_ref());
+    let (processed_at, processed_text) = read_time(columns.time("processed_at")?.as_ref());
+    let error = columns.optional("error").unwrap_or_else(|| "NULL".into());
     Ok(format!(
-        "SELECT {id}::text AS row_id, {topic}::text AS topic, {key}::text AS key, \
+        "SELECT {id}::text AS row_id, {event_id}::text AS event_id, {topic}::text AS topic, {key}::text AS key, \
          {event_type}::text AS event_type, {status}::text AS status, {created_at} AS created_at, \
          {created_text} AS created_at_text, {processed_at} AS processed_at, {processed_text} AS processed_at_text, \
-         {error}::text AS error, {headers}::text AS headers FROM {at} WHERE {this}"
+         {error}::text AS error, {headers}::text AS headers"
     ))
 }
 

@@ -56,8 +56,13 @@ pub(in crate::sqlite) async fn list(
     store: &Store,
     filter: &DeadLetterFilter,
 ) -> Result<Vec<DeadLetterRecord>, Error> {
-    let select = sqlx::query(filtered!("SELECT *", "ORDER BY id DESC LIMIT ?13"));
-    store.all(bind(select, filter)?.bind(filter.limit), record).await
+    let select = sqlx::query(filtered!(
+        "SELECT id, consumer_group, stage, event_id, topic, partition, position, key, event_type, \
+         CASE WHEN ?14 THEN NULL ELSE payload END AS payload, headers, error_kind, error, fingerprint, attempts, \
+         first_failed_at, dead_at, status, resolved_by, resolved_at, note, reprocess_run",
+        "ORDER BY id DESC LIMIT ?13"
+    ));
+    store.all(bind(select, filter)?.bind(filter.limit).bind(filter.without_payload), record).await
 }
 
 /// The letters of a filter by cause, the most frequent first. The latest letter of each stands for it.
@@ -97,7 +102,7 @@ pub(super) fn letter(row: &SqliteRow) -> Result<Letter, sqlx::Error> {
 }
 
 pub(super) fn record(row: &SqliteRow) -> Result<DeadLetterRecord, sqlx::Error> {
-    let payload = bytes_in(row, "payload")?.unwrap_or_default();
+    let payload = bytes_in(row, "payload")?;
     let reprocess_run: Option<&str> = row.try_get("reprocess_run")?;
     Ok(DeadLetterRecord {
         id: parsed_in(row, "id")?,
@@ -109,7 +114,7 @@ pub(super) fn record(row: &SqliteRow) -> Result<DeadLetterRecord, sqlx::Error> {
         position: row.try_get("position")?,
         key: row.try_get("key")?,
         event_type: row.try_get("event_type")?,
-        payload: String::from_utf8_lossy(&payload).into_owned(),
+        payload: payload.map(|payload| String::from_utf8_lossy(&payload).into_owned()),
         headers: parsed_in(row, "headers")?,
         error_kind: row.try_get("error_kind")?,
         error: row.try_get("error")?,

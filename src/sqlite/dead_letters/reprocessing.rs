@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     dead_letters::{Effect, Failed, Selected, Success},
     nul::without_nul,
+    operator_log::Actor,
     sqlite::{
         facts, failed,
         operator_log::log,
@@ -29,7 +30,7 @@ pub(super) async fn selected(store: &Store, run: Option<Uuid>) -> Result<Vec<Sel
 
 pub(super) async fn begin_try(
     connection: &mut SqliteConnection,
-    by: &str,
+    by: &Actor,
     Selected { letter, run }: Selected,
 ) -> Result<Option<i32>, Error> {
     let attempts: Option<i32> = sqlx::query_scalar(
@@ -49,7 +50,7 @@ pub(super) async fn begin_try(
 
 pub(super) async fn record_failure(
     connection: &mut SqliteConnection,
-    by: &str,
+    by: &Actor,
     Selected { letter, run }: Selected,
     failure: &Failed,
 ) -> Result<(), Error> {
@@ -69,7 +70,7 @@ pub(super) async fn record_failure(
 
 pub(super) async fn record_success(
     connection: &mut SqliteConnection,
-    by: &str,
+    by: &Actor,
     Selected { letter, run }: Selected,
     success: Success<'_>,
 ) -> Result<Effect, Error> {
@@ -90,7 +91,7 @@ pub(super) async fn record_success(
         " WHERE id = ?1",
     ))
     .bind(letter.to_string())
-    .bind(without_nul(by).into_owned())
+    .bind(without_nul(&by.who).into_owned())
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
@@ -127,7 +128,7 @@ async fn take_in_ledger(connection: &mut SqliteConnection, success: Success<'_>)
     Ok(updated.rows_affected() > 0)
 }
 
-pub(super) async fn put_back(connection: &mut SqliteConnection, by: &str, run: Uuid) -> Result<u64, Error> {
+pub(super) async fn put_back(connection: &mut SqliteConnection, by: &Actor, run: Uuid) -> Result<u64, Error> {
     let update = sqlx::query(
         "UPDATE dead_letters SET status = 'open' WHERE reprocess_run = ?1 AND status = 'reprocessing'",
     );

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     dead_letters::{CauseGroup, DeadLetters, Edit, Effect, End, Failed, Letter, Report, Selected, Success},
     nul::without_nul,
+    operator_log::Actor,
     records::DeadLetterFilter,
     sqlite::{self, failed, operator_log::log, store::Store, text_of},
 };
@@ -33,15 +34,15 @@ impl DeadLetters for Store {
         report::since(self, since).await
     }
 
-    async fn edit(&self, by: &str, id: Uuid, edit: Edit<'_>) -> Result<bool, Error> {
+    async fn edit(&self, by: &Actor, id: Uuid, edit: Edit<'_>) -> Result<bool, Error> {
         self.change(async |connection| replace_payload(connection, by, id, edit).await).await
     }
 
-    async fn end(&self, by: &str, ids: &[Uuid], end: End, note: &str) -> Result<Vec<Uuid>, Error> {
+    async fn end(&self, by: &Actor, ids: &[Uuid], end: End, note: &str) -> Result<Vec<Uuid>, Error> {
         self.change(async |connection| end_letters(connection, by, ids, end, note).await).await
     }
 
-    async fn select(&self, by: &str, run: Uuid, filter: &DeadLetterFilter) -> Result<u64, Error> {
+    async fn select(&self, by: &Actor, run: Uuid, filter: &DeadLetterFilter) -> Result<u64, Error> {
         self.change(async |connection| select_open(connection, by, run, filter).await).await
     }
 
@@ -49,18 +50,18 @@ impl DeadLetters for Store {
         reprocessing::selected(self, run).await
     }
 
-    async fn begin_try(&self, by: &str, selected: Selected) -> Result<Option<i32>, Error> {
+    async fn begin_try(&self, by: &Actor, selected: Selected) -> Result<Option<i32>, Error> {
         self.change(async |connection| reprocessing::begin_try(connection, by, selected).await).await
     }
 
-    async fn record_failure(&self, by: &str, selected: Selected, failed: &Failed) -> Result<(), Error> {
+    async fn record_failure(&self, by: &Actor, selected: Selected, failed: &Failed) -> Result<(), Error> {
         self.change(async |connection| reprocessing::record_failure(connection, by, selected, failed).await)
             .await
     }
 
     async fn record_success(
         &self,
-        by: &str,
+        by: &Actor,
         selected: Selected,
         success: Success<'_>,
     ) -> Result<Effect, Error> {
@@ -68,7 +69,7 @@ impl DeadLetters for Store {
             .await
     }
 
-    async fn put_back(&self, by: &str, run: Uuid) -> Result<u64, Error> {
+    async fn put_back(&self, by: &Actor, run: Uuid) -> Result<u64, Error> {
         self.change(async |connection| reprocessing::put_back(connection, by, run).await).await
     }
 
@@ -82,7 +83,7 @@ impl DeadLetters for Store {
         Ok(count.unsigned_abs())
     }
 
-    async fn purge(&self, by: &str, before: DateTime<Utc>, limit: u32) -> Result<u64, Error> {
+    async fn purge(&self, by: &Actor, before: DateTime<Utc>, limit: u32) -> Result<u64, Error> {
         self.change(async |connection| delete_ended(connection, by, before, limit).await).await
     }
 }
@@ -102,7 +103,7 @@ impl Store {
 
 async fn replace_payload(
     connection: &mut SqliteConnection,
-    by: &str,
+    by: &Actor,
     id: Uuid,
     edit: Edit<'_>,
 ) -> Result<bool, Error> {
@@ -123,7 +124,7 @@ async fn replace_payload(
 
 async fn end_letters(
     connection: &mut SqliteConnection,
-    by: &str,
+    by: &Actor,
     ids: &[Uuid],
     end: End,
     note: &str,
@@ -136,7 +137,7 @@ async fn end_letters(
     .bind(sqlite::json(ids)?)
     .bind(end.as_str())
     .bind(without_nul(note).into_owned())
-    .bind(without_nul(by).into_owned())
+    .bind(without_nul(&by.who).into_owned())
     .fetch_all(&mut *connection)
     .await
     .map_err(failed)?;
@@ -161,7 +162,7 @@ async fn end_letters(
 
 async fn select_open(
     connection: &mut SqliteConnection,
-    by: &str,
+    by: &Actor,
     run: Uuid,
     filter: &DeadLetterFilter,
 ) -> Result<u64, Error> {
@@ -177,7 +178,7 @@ async fn select_open(
 
 async fn delete_ended(
     connection: &mut SqliteConnection,
-    by: &str,
+    by: &Actor,
     before: DateTime<Utc>,
     limit: u32,
 ) -> Result<u64, Error> {

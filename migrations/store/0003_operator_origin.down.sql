@@ -1,0 +1,2 @@
+DROP INDEX factline.operator_log_target;
+ALTER TABLE factline.operator_log DROP COLUMN origin;
