@@ -70,6 +70,7 @@ impl Telemetry {
             }
         };
         let spans = traces.as_ref().map(|traces| {
+            trace::record();
             tracing_opentelemetry::layer()
                 .with_tracer(traces.tracer(SCOPE))
                 .with_location(false)

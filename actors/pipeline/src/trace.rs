@@ -7,11 +7,13 @@
 //!
 //! Spans go to one target, which nobody listens to unless traces are sent somewhere; then nothing here costs anything.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use opentelemetry::{
     Context,
     trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState},
 };
-use tracing::{Level, Span, field, info_span, span_enabled};
+use tracing::{Span, field, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{
@@ -62,8 +64,16 @@ impl Trail {
     }
 }
 
+/// Whether anybody listens. Not asked of `tracing`: with filters by layer, its `enabled!` swallows the thread's next event.
+static IS_RECORDING: AtomicBool = AtomicBool::new(false);
+
+/// Says that somebody listens from now on.
+pub fn record() {
+    IS_RECORDING.store(true, Ordering::Relaxed);
+}
+
 fn is_recording() -> bool {
-    span_enabled!(target: TARGET, Level::INFO)
+    IS_RECORDING.load(Ordering::Relaxed)
 }
 
 fn fail(span: &Span, kind: &str, error: &str) {
