@@ -6,6 +6,7 @@
 //! - the adapters: [`postgres`], [`sqlite`], [`redis`], [`extract`], and what they share: [`outbox_table`],
 //!   [`records`], [`dead_letters`], [`operator_log`], [`evidence`], [`migrations`];
 //! - [`observation`]: one look at all of it, for health, metrics, `status` and `doctor`; [`health`]: the verdict on it;
+//!   [`stream_users`]: which daemons use which streams;
 //! - [`verification`]: whether every event took effect once and in order;
 //! - the ways in: [`cli`], [`admin`]; what is said on the way: [`telemetry`];
 //! - where tests make it fail: [`failpoints`].
@@ -29,5 +30,6 @@ pub mod records;
 pub mod redis;
 pub mod reprocessing;
 pub mod sqlite;
+pub mod stream_users;
 pub mod telemetry;
 pub mod verification;

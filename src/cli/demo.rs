@@ -39,7 +39,7 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<Verdict> {
             listener: None,
             state: Arc::new(admin::State::new(&config, adapters.clone(), Exposition::default())),
         },
-        process: app::Process::default(),
+        process: app::Process::new(&config.instance),
     };
     let tree = factline_supervision::start(app::tree(wiring)).await?;
 

@@ -6,7 +6,12 @@
 use std::time::Duration;
 
 use factline_pipeline::outage::Error;
-use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
+use sqlx::{
+    Connection as _, PgConnection, PgPool, Postgres,
+    pool::PoolConnection,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+};
 
 use super::{failed, unusable};
 use crate::observation::PoolUse;
@@ -16,6 +21,14 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a connection may take to show that it is alive before the pool takes it back. Meanwhile nobody has it.
 const RETURN_LIMIT: Duration = Duration::from_secs(1);
+
+/// Opens a transaction in which the planner keeps to the index that gives the rows in order.
+///
+/// Statistics of a fresh table say that it is empty, and a plan made then scans or sorts everything once it is
+/// not. These statements know their rows by index, so nothing else is ever better. The server ends the transaction by
+/// itself if we are gone without its noticing.
+const BEGIN_BY_INDEX: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+                              SET LOCAL enable_sort = off; SET LOCAL idle_in_transaction_session_timeout = '4s'";
 
 /// A pool with a limit to every call.
 #[derive(Debug, Clone)]
@@ -42,6 +55,34 @@ impl Database {
         let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
         let open = self.pool.size();
         PoolUse { used: open.saturating_sub(idle), idle, max: self.pool.options().get_max_connections() }
+    }
+
+    /// Runs a query that walks through a table in order.
+    pub(super) async fn select_by_index(
+        &self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, Error> {
+        let select = async |connection: &mut PgConnection| {
+            let mut transaction = connection.begin_with(BEGIN_BY_INDEX).await.map_err(failed)?;
+            let rows = query.fetch_all(&mut *transaction).await.map_err(failed)?;
+            transaction.commit().await.map_err(failed)?;
+            Ok(rows)
+        };
+        self.timely(select).await
+    }
+
+    /// Runs a statement that walks through a table in order and changes rows; says how many.
+    pub(super) async fn change_by_index(
+        &self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<u64, Error> {
+        let change = async |connection: &mut PgConnection| {
+            let mut transaction = connection.begin_with(BEGIN_BY_INDEX).await.map_err(failed)?;
+            let changed = query.execute(&mut *transaction).await.map_err(failed)?;
+            transaction.commit().await.map_err(failed)?;
+            Ok(changed.rows_affected())
+        };
+        self.timely(change).await
     }
 
     /// Does the work on a connection. If it takes longer than the limit, the connection is closed and the result is an

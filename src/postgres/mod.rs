@@ -20,6 +20,7 @@ mod attempts;
 mod conversations;
 pub mod database;
 mod dead_letters;
+mod deployment;
 mod evidence;
 mod facts;
 mod horizons;

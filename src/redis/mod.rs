@@ -15,7 +15,9 @@ use factline_pipeline::{
     cloudevent::{self, RawEntry},
     event::Event,
     outage::Error,
-    stream::{AtCap, Carried, Delivered, EventStream, GroupLag, Partition, Position, Reader, partition_of},
+    stream::{
+        AtCap, Carried, Delivered, EventStream, GroupLag, Identity, Partition, Position, Reader, partition_of,
+    },
     trace::Trail,
 };
 use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Value};
@@ -23,6 +25,7 @@ use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Valu
 mod appender;
 mod carried;
 mod groups;
+mod lag;
 mod preflight;
 mod readers;
 mod reply;
@@ -293,19 +296,15 @@ impl EventStream for Stream {
     }
 
     async fn lag(&self, topics: &[String]) -> Result<Vec<GroupLag>, Error> {
-        let mut lag = Vec::new();
-        for partition in topics.iter().flat_map(|topic| self.partitions(topic)) {
-            let key = self.key(&partition);
-            let length: u64 = self.ask(redis::cmd("XLEN").arg(&key)).await?;
-            lag.extend(self.groups(&key).await?.into_iter().map(|group| GroupLag {
-                group: group.name,
-                partition: partition.clone(),
-                length,
-                undelivered: group.lag,
-                pending: group.pending,
-            }));
-        }
-        Ok(lag)
+        self.lag_of(topics.iter().flat_map(|topic| self.partitions(topic)).collect()).await
+    }
+
+    async fn identity(&self) -> Result<Identity, Error> {
+        let (partitions, id) = self.record_meta().await?;
+        let info = self.client.get_connection_info();
+        let (server, number) = (info.addr(), info.redis_settings().db());
+        let place = format!("redis {server}, database {number}, prefix {}", self.settings.prefix);
+        Ok(Identity { id, partitions, place })
     }
 
     async fn topics(&self) -> Result<Vec<String>, Error> {

@@ -8,7 +8,7 @@ use factline_pipeline::{
     stream::{AtCap, Carried, Delivered, GroupLag, Partition, Position},
     trace::Trail,
 };
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::{Serialize, Serializer, de::DeserializeOwned, ser::SerializeMap};
 use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use uuid::Uuid;
@@ -169,7 +169,15 @@ pub(super) async fn select_lag(readers: &SqlitePool, topics: &str) -> Result<Vec
          (SELECT count(*) FROM stream_entries AS e WHERE e.topic = g.topic AND e.partition = g.partition \
            AND e.entry > g.last_delivered) AS undelivered, \
          (SELECT count(*) FROM stream_pending AS p WHERE p.group_name = g.group_name AND p.topic = g.topic \
-           AND p.partition = g.partition) AS pending \
+           AND p.partition = g.partition) AS pending, \
+         (SELECT json_group_array(json_object('consumer', consumer, 'entries', entries)) FROM (\
+           SELECT p.consumer, count(*) AS entries FROM stream_pending AS p WHERE p.group_name = g.group_name \
+           AND p.topic = g.topic AND p.partition = g.partition GROUP BY p.consumer ORDER BY p.consumer)) AS pending_for, \
+         (SELECT e.appended_at FROM stream_entries AS e WHERE e.entry = coalesce(\
+           (SELECT min(p.entry) FROM stream_pending AS p WHERE p.group_name = g.group_name AND p.topic = g.topic \
+             AND p.partition = g.partition), \
+           (SELECT min(n.entry) FROM stream_entries AS n WHERE n.topic = g.topic AND n.partition = g.partition \
+             AND n.entry > g.last_delivered))) AS oldest \
          FROM stream_groups AS g LEFT JOIN stream_partitions AS s \
          ON s.topic = g.topic AND s.partition = g.partition \
          WHERE g.topic IN (SELECT value FROM json_each(?1)) ORDER BY g.group_name, g.topic, g.partition",
@@ -185,6 +193,8 @@ pub(super) async fn select_lag(readers: &SqlitePool, topics: &str) -> Result<Vec
             length: counted_in(row, "length")?,
             undelivered: Some(counted_in(row, "undelivered")?),
             pending: counted_in(row, "pending")?,
+            pending_for: parse_json(row.try_get("pending_for")?)?,
+            oldest: text_in(row, "oldest")?.and_then(|text| time_of(&text).ok()),
         })
     };
     rows.iter().map(lag).collect::<Result<_, _>>().map_err(failed)
@@ -216,6 +226,10 @@ fn delivered_of(row: &SqliteRow) -> Result<Delivered, sqlx::Error> {
         taken_from: taken_from.map(Into::into),
         trail: Trail::default(),
     })
+}
+
+fn parse_json<T: DeserializeOwned>(text: &str) -> Result<T, sqlx::Error> {
+    serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 pub(super) fn partition_in(row: &SqliteRow) -> Result<Partition, sqlx::Error> {

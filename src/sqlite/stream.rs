@@ -10,12 +10,14 @@ use async_trait::async_trait;
 use factline_pipeline::{
     event::Event,
     outage::Error,
-    stream::{AtCap, Carried, Delivered, EventStream, GroupLag, Partition, Position, Reader, partition_of},
+    stream::{
+        AtCap, Carried, Delivered, EventStream, GroupLag, Identity, Partition, Position, Reader, partition_of,
+    },
 };
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Database,
+    Database, deployment,
     entries::{self, Entry, Place},
     failed, groups, json,
 };
@@ -206,6 +208,14 @@ impl EventStream for Stream {
 
     async fn topics(&self) -> Result<Vec<String>, Error> {
         entries::select_topics(self.database.reader()).await
+    }
+
+    async fn identity(&self) -> Result<Identity, Error> {
+        Ok(Identity {
+            id: deployment::select(self.database.reader()).await?.to_string(),
+            partitions: self.partitions,
+            place: format!("file {}", self.database.path().display()),
+        })
     }
 
     fn partitions(&self, topic: &str) -> Vec<Partition> {

@@ -28,7 +28,7 @@ use factline_pipeline::{
     ledger::{Horizons, Ledger, Recorded, Recording},
     outage::Error,
     outbox::{Backlog, Claim, NewEvent, Outbox, Record, Row, RowId, Settled, SettledRow},
-    stream::{AtCap, Carried, Delivered, EventStream, GroupLag, Partition, Position, Reader},
+    stream::{AtCap, Carried, Delivered, EventStream, GroupLag, Identity, Partition, Position, Reader},
 };
 use uuid::Uuid;
 
@@ -159,6 +159,9 @@ impl EventStream for Buggy<dyn EventStream> {
     async fn topics(&self) -> Result<Vec<String>, Error> {
         self.inner.topics().await
     }
+    async fn identity(&self) -> Result<Identity, Error> {
+        self.inner.identity().await
+    }
     fn partitions(&self, topic: &str) -> Vec<Partition> {
         self.inner.partitions(topic)
     }
@@ -258,7 +261,7 @@ async fn panic_under(strategy: &str) {
         adapters,
         parts: Parts::All,
         admin: admin::Params { listener: None, state },
-        process: app::Process::default(),
+        process: app::Process::new(&config.instance),
     };
     let tree = factline_supervision::start(app::tree(wiring)).await.unwrap();
 
