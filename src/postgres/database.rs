@@ -13,6 +13,8 @@ use sqlx::{
     query::Query,
 };
 
+use tokio::runtime::Handle;
+
 use super::{failed, unusable};
 use crate::observation::PoolUse;
 
@@ -35,11 +37,14 @@ const BEGIN_BY_INDEX: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL e
 pub struct Database {
     pool: PgPool,
     limit: Duration,
+    /// Where all connections are made, for they live no longer than the runtime that they were made in: the HTTP
+    /// server has one of its own, and what it made would break in the pipeline's hands when it ends.
+    home: Option<Handle>,
 }
 
 impl From<PgPool> for Database {
     fn from(pool: PgPool) -> Self {
-        Self { pool, limit: LIMIT }
+        Self::with_limit(pool, LIMIT)
     }
 }
 
@@ -47,7 +52,17 @@ impl Database {
     /// With another limit than ten seconds.
     #[must_use]
     pub fn with_limit(pool: PgPool, limit: Duration) -> Self {
-        Self { pool, limit }
+        Self { pool, limit, home: Handle::try_current().ok() }
+    }
+
+    async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        if let Some(idle) = self.pool.try_acquire() {
+            return Ok(idle);
+        }
+        let pool = self.pool.clone();
+        let Some(home) = &self.home else { return pool.acquire().await };
+        let acquiring = home.spawn(async move { pool.acquire().await });
+        acquiring.await.unwrap_or(Err(sqlx::Error::WorkerCrashed)) // the process ends
     }
 
     /// How many connections are in use.
@@ -91,7 +106,7 @@ impl Database {
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut lent = Lent(Some(self.pool.acquire().await.map_err(failed)?));
+        let mut lent = Lent(Some(self.acquire().await.map_err(failed)?));
         let Some(connection) = lent.0.as_deref_mut() else {
             return Err(unusable("the connection was given back already"));
         };
