@@ -28,6 +28,7 @@ use crate::{
 mod opener;
 
 pub use opener::{Adapters, Databases, Error, Opener};
+pub(crate) use opener::{Source, Streams};
 
 /// Which parts of the pipeline run in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

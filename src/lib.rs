@@ -7,6 +7,7 @@
 //!   [`records`], [`dead_letters`], [`operator_log`], [`evidence`], [`migrations`];
 //! - [`observation`]: one look at all of it, for health, metrics, `status` and `doctor`; [`health`]: the verdict on it;
 //!   [`stream_users`]: which daemons use which streams;
+//! - [`doctor`]: what is wrong, and what to type;
 //! - [`verification`]: whether every event took effect once and in order;
 //! - the ways in: [`cli`], [`admin`]; what is said on the way: [`telemetry`];
 //! - where tests make it fail: [`failpoints`].
@@ -16,6 +17,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod dead_letters;
+pub mod doctor;
 pub mod evidence;
 pub mod extract;
 pub mod failpoints;

@@ -70,6 +70,8 @@ pub struct StreamView {
     pub identity: Identity,
     /// All topics that were ever written to or read.
     pub topics: Vec<String>,
+    /// Those of them that no group reads although something is in them: it is never trimmed.
+    pub unread: Vec<String>,
     /// How the groups stand.
     pub lag: Vec<GroupLag>,
     /// Their server; none for a file.
@@ -294,7 +296,32 @@ pub async fn look_at_streams(
 ) -> Result<StreamView, Error> {
     let topics = stream.topics().await?;
     let lag = stream.lag(&topics).await?;
-    Ok(StreamView { identity: stream.identity().await?, topics, lag, server: server.examine().await? })
+    let unread = unread_topics(stream, &topics, &lag).await?;
+    Ok(StreamView {
+        identity: stream.identity().await?,
+        topics,
+        unread,
+        lag,
+        server: server.examine().await?,
+    })
+}
+
+/// The topics that no group reads although something is in them.
+pub async fn unread_topics(
+    stream: &dyn EventStream,
+    topics: &[String],
+    lag: &[GroupLag],
+) -> Result<Vec<String>, Error> {
+    let mut unread = Vec::new();
+    for topic in topics.iter().filter(|topic| !lag.iter().any(|lag| *lag.partition.topic == **topic)) {
+        for partition in stream.partitions(topic) {
+            if stream.length(&partition).await? > 0 {
+                unread.push(topic.clone());
+                break;
+            }
+        }
+    }
+    Ok(unread)
 }
 
 /// Waiting events that are told by name.

@@ -15,7 +15,7 @@ use sqlx::{
 
 use tokio::runtime::Handle;
 
-use super::{failed, unusable};
+use super::{ACQUIRE_TIMEOUT, failed, unusable};
 use crate::observation::PoolUse;
 
 /// How long a call may take. Every call works on a bounded batch, and takes milliseconds.
@@ -59,10 +59,22 @@ impl Database {
         if let Some(idle) = self.pool.try_acquire() {
             return Ok(idle);
         }
+        if self.pool.size() == 0 {
+            self.probe().await?;
+        }
         let pool = self.pool.clone();
         let Some(home) = &self.home else { return pool.acquire().await };
         let acquiring = home.spawn(async move { pool.acquire().await });
         acquiring.await.unwrap_or(Err(sqlx::Error::WorkerCrashed)) // the process ends
+    }
+
+    /// Connects once beside the pool, which says only that it has waited in vain, and does so for seconds.
+    async fn probe(&self) -> Result<(), sqlx::Error> {
+        let options = self.pool.connect_options();
+        match tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(&options)).await {
+            Ok(connection) => connection?.close().await,
+            Err(_) => Err(sqlx::Error::PoolTimedOut),
+        }
     }
 
     /// How many connections are in use.

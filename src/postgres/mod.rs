@@ -51,6 +51,11 @@ pub fn pool(url: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
         .connect_lazy_with(options))
 }
 
+/// The error as it is told: a pool that could make no connection says only that it waited.
+pub(crate) fn told(error: sqlx::Error) -> Error {
+    failed(error)
+}
+
 /// Tells data that PostgreSQL will always refuse from everything that may pass.
 fn failed(error: sqlx::Error) -> Error {
     let service = "postgres";

@@ -29,6 +29,8 @@ use crate::{
     outbox_table::OutboxTable,
 };
 
+pub(super) use self::columns::quoted;
+
 mod columns;
 mod rows;
 mod statements;

@@ -139,6 +139,38 @@ pub(super) async fn delete_unneeded(
     Ok(deleted.rows_affected())
 }
 
+/// Deletes the oldest entries of a partition that no group reads.
+pub(super) async fn delete_unread(
+    connection: &mut SqliteConnection,
+    partition: &Partition,
+    limit: usize,
+) -> Result<u64, Error> {
+    let deleted = sqlx::query(
+        "DELETE FROM stream_entries WHERE NOT EXISTS (\
+           SELECT 1 FROM stream_groups AS g WHERE g.topic = ?1 AND g.partition = ?2) AND entry IN (\
+           SELECT entry FROM stream_entries WHERE topic = ?1 AND partition = ?2 ORDER BY entry LIMIT ?3)",
+    )
+    .bind(&*partition.topic)
+    .bind(partition.number)
+    .bind(count(limit))
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(deleted.rows_affected())
+}
+
+pub(super) async fn select_length(readers: &SqlitePool, partition: &Partition) -> Result<u64, Error> {
+    let row = sqlx::query(
+        "SELECT coalesce(max(length), 0) AS length FROM stream_partitions WHERE topic = ?1 AND partition = ?2",
+    )
+    .bind(&*partition.topic)
+    .bind(partition.number)
+    .fetch_one(readers)
+    .await
+    .map_err(failed)?;
+    counted_in(&row, "length").map_err(failed)
+}
+
 pub(super) async fn select_carried_before(
     readers: &SqlitePool,
     partition: &Partition,

@@ -210,6 +210,23 @@ impl EventStream for Stream {
         entries::select_topics(self.database.reader()).await
     }
 
+    async fn length(&self, partition: &Partition) -> Result<u64, Error> {
+        entries::select_length(self.database.reader(), partition).await
+    }
+
+    async fn discard_unread(&self, partition: &Partition) -> Result<u64, Error> {
+        let mut discarded = 0;
+        loop {
+            let mut transaction = self.database.write().await?;
+            let batch = entries::delete_unread(&mut transaction, partition, TRIM_BATCH).await?;
+            transaction.commit().await.map_err(failed)?;
+            discarded += batch;
+            if batch < TRIM_BATCH as u64 {
+                return Ok(discarded);
+            }
+        }
+    }
+
     async fn identity(&self) -> Result<Identity, Error> {
         Ok(Identity {
             id: deployment::select(self.database.reader()).await?.to_string(),

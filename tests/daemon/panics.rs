@@ -159,6 +159,12 @@ impl EventStream for Buggy<dyn EventStream> {
     async fn topics(&self) -> Result<Vec<String>, Error> {
         self.inner.topics().await
     }
+    async fn length(&self, partition: &Partition) -> Result<u64, Error> {
+        self.inner.length(partition).await
+    }
+    async fn discard_unread(&self, partition: &Partition) -> Result<u64, Error> {
+        self.inner.discard_unread(partition).await
+    }
     async fn identity(&self) -> Result<Identity, Error> {
         self.inner.identity().await
     }

@@ -254,6 +254,12 @@ pub trait EventStream: Send + Sync {
     /// All topics that anything was appended to, or that a group was made known to.
     async fn topics(&self) -> Result<Vec<String>, Error>;
 
+    /// Entries of a partition, whoever has read them.
+    async fn length(&self, partition: &Partition) -> Result<u64, Error>;
+
+    /// Deletes all entries of a partition that no group reads, and none of one that any reads; says how many.
+    async fn discard_unread(&self, partition: &Partition) -> Result<u64, Error>;
+
     /// Which streams these are.
     async fn identity(&self) -> Result<Identity, Error>;
 
