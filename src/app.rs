@@ -22,11 +22,13 @@ use crate::{
     admin,
     config::{self, Config},
     extract,
+    stream_users::StreamUser,
 };
 
 mod opener;
 
 pub use opener::{Adapters, Databases, Error, Opener};
+pub(crate) use opener::{Source, Streams};
 
 /// Which parts of the pipeline run in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,14 +43,32 @@ pub enum Parts {
 }
 
 /// What all parts of one process share.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Process {
+    /// Who it is in leases and consumer names: nobody else, ever.
+    pub holder: String,
     /// Who may have events in its hands.
     pub turns: Turns,
     /// The threads that it can't get back.
     pub stuck: StuckThreads,
     /// What it counts.
     pub metrics: Metrics,
+}
+
+impl Process {
+    /// A new one, of an instance of this name; without a name, the host's.
+    #[must_use]
+    pub fn new(instance: &str) -> Self {
+        let host = || gethostname::gethostname().to_string_lossy().into_owned();
+        let name = if instance.is_empty() { host() } else { instance.to_owned() };
+        let random = Uuid::new_v4().simple().to_string();
+        Self {
+            holder: format!("{name}-{}", &random[..8]),
+            turns: Turns::default(),
+            stuck: StuckThreads::default(),
+            metrics: Metrics::default(),
+        }
+    }
 }
 
 /// What the tree is built from.
@@ -93,7 +113,7 @@ pub fn reconciliation(config: &Config, adapters: &Adapters) -> reconcile::Params
 pub fn tree(wiring: Wiring<'_>) -> SupervisorSpec {
     let Wiring { config, adapters, parts, admin, process } = wiring;
     let tuning = config.policies();
-    let holder = holder_name(&config.instance);
+    let holder = process.holder.clone();
     let mut root = SupervisorSpec::new("root");
     if parts != Parts::Consumers {
         process.metrics.expect_source(&config.source.name, &topics(config));
@@ -117,17 +137,6 @@ pub fn tree(wiring: Wiring<'_>) -> SupervisorSpec {
 fn topics(config: &Config) -> Vec<String> {
     let topics: BTreeSet<&String> = config.groups.iter().flat_map(|group| &group.topics).collect();
     topics.into_iter().cloned().collect()
-}
-
-/// Who this process is in leases and consumer names: nobody else, ever.
-fn holder_name(instance: &str) -> String {
-    let name = if instance.is_empty() {
-        gethostname::gethostname().to_string_lossy().into_owned()
-    } else {
-        instance.to_owned()
-    };
-    let random = Uuid::new_v4().simple().to_string();
-    format!("{name}-{}", &random[..8])
 }
 
 fn outage_policy(config: &Config) -> BackoffPolicy {
@@ -160,6 +169,14 @@ fn relay(
         },
     };
     tree::relay(relay, tuning)
+}
+
+/// This process as one of those who use the streams.
+#[must_use]
+pub fn stream_user(config: &Config, databases: &Databases, parts: Parts, process: &Process) -> StreamUser {
+    let ttl = StreamUser::ttl(config.telemetry.observe_every);
+    let keeper = Keeper { ttl, ..keeper(config, databases, &process.holder) };
+    StreamUser::new(keeper, parts.into())
 }
 
 /// Holds leases for this process.

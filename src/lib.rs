@@ -6,7 +6,8 @@
 //! - the adapters: [`postgres`], [`sqlite`], [`redis`], [`extract`], and what they share: [`outbox_table`],
 //!   [`records`], [`dead_letters`], [`operator_log`], [`evidence`], [`migrations`];
 //! - [`observation`]: one look at all of it, for health, metrics, `status` and `doctor`; [`health`]: the verdict on it;
-//! - [`observation`]: one look at all of it, for health, metrics, `status` and `doctor`;
+//!   [`stream_users`]: which daemons use which streams;
+//! - [`doctor`]: what is wrong, and what to type;
 //! - [`incoming`]: events as producers send them; [`story`]: what became of one;
 //! - [`verification`]: whether every event took effect once and in order;
 //! - the ways in: [`cli`], [`admin`]; what is said on the way: [`telemetry`];
@@ -17,6 +18,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod dead_letters;
+pub mod doctor;
 pub mod evidence;
 pub mod extract;
 pub mod failpoints;
@@ -33,5 +35,6 @@ pub mod redis;
 pub mod reprocessing;
 pub mod sqlite;
 pub mod story;
+pub mod stream_users;
 pub mod telemetry;
 pub mod verification;

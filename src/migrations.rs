@@ -3,6 +3,14 @@
 use serde::Serialize;
 use sqlx::migrate::Migrator;
 
+mod sets;
+
+pub use sets::SetStatus;
+pub(crate) use sets::{Set, sets};
+
+/// What is known of a migration that this version does not know.
+const NEWER: &str = "made by a newer version of factline";
+
 /// One migration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Migration {
@@ -12,6 +20,14 @@ pub struct Migration {
     pub description: String,
     /// Whether the database has it.
     pub applied: bool,
+}
+
+impl Migration {
+    /// Whether this version of Factline does not know it.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.description == NEWER
+    }
 }
 
 /// All migrations of a set, and those that only a newer version of Factline knows.
@@ -27,7 +43,7 @@ pub fn compare(migrator: &Migrator, applied: &[i64]) -> Vec<Migration> {
         .collect();
     for &version in applied {
         if !all.iter().any(|migration| migration.version == version) {
-            let description = "made by a newer version of factline".to_owned();
+            let description = NEWER.to_owned();
             all.push(Migration { version, description, applied: true });
         }
     }

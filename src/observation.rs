@@ -3,20 +3,21 @@
 //! Every question is cheap whatever the tables hold: a scrape must not count a million rows. A part that cannot be
 //! asked says why, and the others are told nevertheless.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use factline_pipeline::{
-    lease::Lease,
+    lease::{Lease, Leases},
     outage::{self, Error},
-    outbox::Backlog,
-    stream::GroupLag,
+    outbox::{Backlog, Outbox},
+    stream::{EventStream, GroupLag, Identity},
 };
 use serde::Serialize;
 use tokio::sync::watch;
+use uuid::Uuid;
 
-use crate::app::Adapters;
+use crate::{app::Adapters, records::Records, stream_users::StreamUser};
 
 /// What was found, or why nothing could be.
 pub type Look<T> = Result<T, String>;
@@ -48,6 +49,8 @@ pub struct OutboxView {
 /// The store and its server.
 #[derive(Debug, Clone, Serialize)]
 pub struct StoreView {
+    /// Which deployment it belongs to.
+    pub deployment: Uuid,
     /// Who relays, who reads which partition.
     pub leases: Vec<Lease>,
     /// Dead letters that nobody has dealt with.
@@ -63,8 +66,12 @@ pub struct StoreView {
 /// The streams and their server.
 #[derive(Debug, Clone, Serialize)]
 pub struct StreamView {
+    /// Which streams these are.
+    pub identity: Identity,
     /// All topics that were ever written to or read.
     pub topics: Vec<String>,
+    /// Those of them that no group reads although something is in them: it is never trimmed.
+    pub unread: Vec<String>,
     /// How the groups stand.
     pub lag: Vec<GroupLag>,
     /// Their server; none for a file.
@@ -108,23 +115,40 @@ pub struct PostgresServer {
     pub clock_ahead_ms: i64,
     /// Connections in use, of everybody.
     pub connections: i64,
-    /// Connections that it takes.
+    /// Connections that it takes from anybody but superusers.
     pub max_connections: i64,
-    /// The transaction that keeps the oldest dead rows from being cleared away, if one does so for long.
+    /// What keeps the oldest dead rows from being cleared away just now, if anything does.
     pub oldest_transaction: Option<OldTransaction>,
 }
 
-/// A transaction that has been open for a while.
+/// What keeps dead rows from being cleared away. PostgreSQL tells a user without the role `pg_read_all_stats` nothing
+/// of other users' transactions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OldTransaction {
-    /// Whose.
-    pub pid: i32,
-    /// What the client calls itself.
+    /// What it is.
+    pub kind: Holder,
+    /// Whose process it is; none for what has no process.
+    pub pid: Option<i32>,
+    /// What the client calls itself; the name of a prepared transaction or a slot.
     pub application: String,
-    /// `idle in transaction` and the like; a prepared transaction or a replication slot says so.
+    /// `idle in transaction` and the like.
     pub state: String,
-    /// For how long, in seconds.
-    pub age_seconds: f64,
+    /// For how long, in seconds; a slot does not say.
+    pub age_seconds: Option<f64>,
+    /// How many transactions have begun since.
+    pub transactions: i64,
+}
+
+/// What may keep dead rows from being cleared away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Holder {
+    /// A client's transaction.
+    Transaction,
+    /// A transaction that was prepared and neither committed nor rolled back.
+    Prepared,
+    /// A replication slot.
+    Slot,
 }
 
 /// What Redis says of itself.
@@ -144,8 +168,8 @@ pub struct RedisServer {
     pub evicted_keys: u64,
     /// Whether it appends every write to a file.
     pub append_only: bool,
-    /// Whether it saves snapshots.
-    pub snapshots: bool,
+    /// Whether it saves snapshots; who hosts Redis seldom lets its users ask.
+    pub snapshots: Option<bool>,
     /// Clients connected.
     pub clients: u64,
     /// Clients that it takes.
@@ -180,17 +204,36 @@ pub trait StreamServer: Send + Sync {
     async fn examine(&self) -> Result<Option<RedisServer>, Error>;
 }
 
+/// What the server's clock is ahead of ours, in milliseconds, if it said `server` to a question that took from `asked`
+/// until now: it said so half-way.
+#[must_use]
+pub fn clock_ahead(asked: DateTime<Utc>, server: DateTime<Utc>) -> i64 {
+    let half_way = asked + (Utc::now() - asked) / 2;
+    (server - half_way).num_milliseconds()
+}
+
 /// Looks, and keeps what it saw last.
 pub struct Observer {
     adapters: Adapters,
     latest: watch::Sender<Option<Arc<Observation>>>,
+    user: OnceLock<StreamUser>,
 }
 
 impl Observer {
     /// Has seen nothing yet.
     #[must_use]
     pub fn new(adapters: Adapters) -> Self {
-        Self { adapters, latest: watch::Sender::new(None) }
+        Self { adapters, latest: watch::Sender::new(None), user: OnceLock::new() }
+    }
+
+    /// Looks on behalf of a daemon: each look also tells the others which streams this one uses.
+    pub fn introduce(&self, user: StreamUser) {
+        self.user.get_or_init(|| user);
+    }
+
+    /// The daemon that it looks for.
+    pub fn user(&self) -> Option<&StreamUser> {
+        self.user.get()
     }
 
     /// What was seen last.
@@ -201,8 +244,17 @@ impl Observer {
 
     /// Looks anew, at all parts at once.
     pub async fn look(&self) -> Arc<Observation> {
-        let (outbox, store, streams) =
-            tokio::join!(self.look_at_outbox(), self.look_at_store(), self.look_at_streams());
+        let Adapters { databases, stream, stream_server } = &self.adapters;
+        let (outbox, store, streams) = tokio::join!(
+            look_at_outbox(&*databases.outbox, &*databases.source_server),
+            look_at_store(&*databases.leases, &*databases.records, &*databases.store_server),
+            look_at_streams(&**stream, &**stream_server),
+        );
+        if let (Some(user), Ok(streams)) = (self.user.get(), &streams)
+            && let Err(error) = user.uses(&streams.identity).await
+        {
+            tracing::debug!(error = outage::chain(&error), "the store was not told which streams are used");
+        }
         let told = |error: Error| outage::chain(&error);
         let seen = Arc::new(Observation {
             at: Utc::now(),
@@ -213,31 +265,63 @@ impl Observer {
         self.latest.send_replace(Some(seen.clone()));
         seen
     }
+}
 
-    async fn look_at_outbox(&self) -> Result<OutboxView, Error> {
-        let databases = &self.adapters.databases;
-        let server = databases.source_server.examine().await?;
-        let backlog = databases.outbox.backlog().await?;
-        Ok(OutboxView { backlog, server, pool: databases.source_server.pool_use() })
-    }
+/// Looks at the outbox alone.
+pub async fn look_at_outbox(outbox: &dyn Outbox, server: &dyn DatabaseServer) -> Result<OutboxView, Error> {
+    let server_now = server.examine().await?;
+    Ok(OutboxView { backlog: outbox.backlog().await?, server: server_now, pool: server.pool_use() })
+}
 
-    async fn look_at_store(&self) -> Result<StoreView, Error> {
-        let databases = &self.adapters.databases;
-        Ok(StoreView {
-            leases: databases.leases.list().await?,
-            dead_letters: databases.records.open_letters().await?,
-            retrying: databases.records.retrying(RETRYING_SHOWN).await?,
-            server: databases.store_server.examine().await?,
-            pool: databases.store_server.pool_use(),
-        })
-    }
+/// Looks at the store alone.
+pub async fn look_at_store(
+    leases: &dyn Leases,
+    records: &dyn Records,
+    server: &dyn DatabaseServer,
+) -> Result<StoreView, Error> {
+    Ok(StoreView {
+        deployment: records.deployment().await?,
+        leases: leases.list().await?,
+        dead_letters: records.open_letters().await?,
+        retrying: records.retrying(RETRYING_SHOWN).await?,
+        server: server.examine().await?,
+        pool: server.pool_use(),
+    })
+}
 
-    async fn look_at_streams(&self) -> Result<StreamView, Error> {
-        let stream = &self.adapters.stream;
-        let topics = stream.topics().await?;
-        let lag = stream.lag(&topics).await?;
-        Ok(StreamView { topics, lag, server: self.adapters.stream_server.examine().await? })
+/// Looks at the streams alone.
+pub async fn look_at_streams(
+    stream: &dyn EventStream,
+    server: &dyn StreamServer,
+) -> Result<StreamView, Error> {
+    let topics = stream.topics().await?;
+    let lag = stream.lag(&topics).await?;
+    let unread = unread_topics(stream, &topics, &lag).await?;
+    Ok(StreamView {
+        identity: stream.identity().await?,
+        topics,
+        unread,
+        lag,
+        server: server.examine().await?,
+    })
+}
+
+/// The topics that no group reads although something is in them.
+pub async fn unread_topics(
+    stream: &dyn EventStream,
+    topics: &[String],
+    lag: &[GroupLag],
+) -> Result<Vec<String>, Error> {
+    let mut unread = Vec::new();
+    for topic in topics.iter().filter(|topic| !lag.iter().any(|lag| *lag.partition.topic == **topic)) {
+        for partition in stream.partitions(topic) {
+            if stream.length(&partition).await? > 0 {
+                unread.push(topic.clone());
+                break;
+            }
+        }
     }
+    Ok(unread)
 }
 
 /// Waiting events that are told by name.

@@ -323,11 +323,14 @@ pub trait Records: Send + Sync {
     /// One conversation.
     async fn conversation(&self, id: &str) -> Result<Option<ConversationRecord>, Error>;
 
-    /// How many dead letters are open, and since when.
+    /// How many dead letters are open, and since when; not counted beyond [`COUNTED`](factline_pipeline::outbox::COUNTED).
     async fn open_letters(&self) -> Result<OpenLetters, Error>;
 
     /// Events that were tried and have not taken effect yet, the one that has waited longest first.
     async fn retrying(&self, limit: u32) -> Result<Vec<Retrying>, Error>;
+
+    /// Which deployment this is: an identity that the store got with its tables.
+    async fn deployment(&self) -> Result<Uuid, Error>;
 
     /// How much there is. Counts whole tables: for a person who asks, not for a scrape.
     async fn totals(&self) -> Result<Totals, Error>;

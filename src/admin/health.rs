@@ -52,8 +52,11 @@ impl From<&Part> for Reason {
 /// Whether the process lives.
 #[utoipa::path(method(get, head), path = "/health", tag = "health", responses((status = OK, description = "it does")))]
 #[route("/health", method = "GET", method = "HEAD")]
-async fn alive() -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "status": "alive" }))
+async fn alive(state: Data<State>) -> HttpResponse {
+    // Which deployment it works on tells nobody anything but those who know its store.
+    let seen = state.observer.latest();
+    let deployment = seen.as_ref().and_then(|seen| Some(seen.store.as_ref().ok()?.deployment));
+    HttpResponse::Ok().json(json!({ "status": "alive", "deployment": deployment }))
 }
 
 /// Whether it makes progress, or has nothing to do. It is not ready when a part has been stuck or degraded for longer

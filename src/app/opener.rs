@@ -1,6 +1,6 @@
 //! Opens what the configuration names: the adapters.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use chrono::{TimeDelta, Utc};
 use factline_pipeline::{
@@ -30,7 +30,7 @@ const CONNECT_EVERY: Duration = Duration::from_millis(250);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A server did not answer in time, or is not set up.
-    #[error("{key}: gave up after {}; {fix}", humantime::format_duration(*after))]
+    #[error("{key}: {}{fix}", gave_up(*after))]
     Unreachable {
         /// The configuration key that names the server.
         key: &'static str,
@@ -41,6 +41,18 @@ pub enum Error {
         /// What it said last.
         #[source]
         source: Outage,
+    },
+    /// An embedded database that nobody has made.
+    #[error(
+        "{key}: there is no database here: {} does not exist; go to the folder of your deployment, set {key}, or make \
+         one with `factline migrate up`",
+        path.display()
+    )]
+    Nowhere {
+        /// The configuration key.
+        key: &'static str,
+        /// Where it would be.
+        path: PathBuf,
     },
     /// A value that no server could be asked with.
     #[error("{key} is unusable")]
@@ -62,6 +74,13 @@ pub enum Error {
         /// What whoever came first has recorded.
         recorded: u16,
     },
+}
+
+fn gave_up(after: Duration) -> String {
+    if after.is_zero() {
+        return String::new();
+    }
+    format!("gave up after {}; ", humantime::format_duration(after))
 }
 
 /// The application's outbox and Factline's store: all that the commands need.
@@ -108,9 +127,32 @@ impl Databases {
 }
 
 /// The outbox under both of its ports.
-struct Source {
-    outbox: Arc<dyn Outbox>,
-    server: Arc<dyn DatabaseServer>,
+pub(crate) struct Source {
+    pub(crate) outbox: Arc<dyn Outbox>,
+    pub(crate) server: Arc<dyn DatabaseServer>,
+}
+
+/// The store, before it is known under its ports.
+pub(crate) enum Store {
+    Postgres(Arc<postgres::store::Store>),
+    Embedded(Arc<sqlite::Store>),
+}
+
+impl Store {
+    fn beside(self, source: Source) -> Databases {
+        match self {
+            Self::Postgres(store) => Databases::of(source, store),
+            Self::Embedded(store) => Databases::of(source, store),
+        }
+    }
+
+    /// What one look at it needs.
+    pub(crate) fn to_look_at(&self) -> (Arc<dyn Leases>, Arc<dyn Records>, Arc<dyn DatabaseServer>) {
+        match self {
+            Self::Postgres(store) => (store.clone(), store.clone(), store.clone()),
+            Self::Embedded(store) => (store.clone(), store.clone(), store.clone()),
+        }
+    }
 }
 
 impl Source {
@@ -135,6 +177,8 @@ pub struct Adapters {
 pub struct Opener<'a> {
     config: &'a Config,
     patience: Duration,
+    /// Whether it makes an embedded database that is not there.
+    creates: bool,
     /// One handle for each file, for it serialises the writers.
     files: HashMap<String, sqlite::Database>,
 }
@@ -143,13 +187,27 @@ impl<'a> Opener<'a> {
     /// Waits as long as `startup_timeout` says.
     #[must_use]
     pub fn new(config: &'a Config) -> Self {
-        Self { config, patience: config.startup_timeout, files: HashMap::new() }
+        Self { config, patience: config.startup_timeout, creates: true, files: HashMap::new() }
     }
 
-    /// Waits only for what is on its way, as a command at a prompt should.
+    /// Waits only for what is on its way, as a command at a prompt should, and makes nothing: in the wrong folder it
+    /// would tell of an empty database.
     #[must_use]
     pub fn impatient(config: &'a Config) -> Self {
-        Self { patience: Duration::from_secs(3).min(config.startup_timeout), ..Self::new(config) }
+        let patience = Duration::from_secs(3).min(config.startup_timeout);
+        Self { patience, creates: false, ..Self::new(config) }
+    }
+
+    /// Tries once, and makes nothing.
+    #[must_use]
+    pub(crate) fn at_once(config: &'a Config) -> Self {
+        Self { patience: Duration::ZERO, ..Self::impatient(config) }
+    }
+
+    /// Makes an embedded database that is not there.
+    #[must_use]
+    pub fn creating(self) -> Self {
+        Self { creates: true, ..self }
     }
 
     /// Opens everything.
@@ -162,6 +220,10 @@ impl<'a> Opener<'a> {
     /// Opens the outbox and the store.
     pub async fn databases(&mut self) -> Result<Databases, Error> {
         let source = self.source().await?;
+        Ok(self.store().await?.beside(source))
+    }
+
+    pub(crate) async fn store(&mut self) -> Result<Store, Error> {
         let store = &self.config.store;
         if service_of(&store.url) == Some(Service::Postgres) {
             let pool = postgres::pool(&store.url, store.pool)
@@ -169,15 +231,13 @@ impl<'a> Opener<'a> {
             let fix = "check that PostgreSQL runs, that store.url (DATABASE_URL) is right, and that `factline migrate \
                        up` was run";
             self.reached("store.url", fix, || postgres::store::ready(&pool)).await?;
-            let store = Arc::new(postgres::store::Store::new(pool));
-            return Ok(Databases::of(source, store));
+            return Ok(Store::Postgres(Arc::new(postgres::store::Store::new(pool))));
         }
         let database = self.file("store.url", &store.url).await?;
-        let store = Arc::new(sqlite::Store::new(database));
-        Ok(Databases::of(source, store))
+        Ok(Store::Embedded(Arc::new(sqlite::Store::new(database))))
     }
 
-    async fn source(&mut self) -> Result<Source, Error> {
+    pub(crate) async fn source(&mut self) -> Result<Source, Error> {
         let source = &self.config.source;
         if service_of(&source.url) == Some(Service::Postgres) {
             let pool = postgres::pool(&source.url, source.pool)
@@ -197,7 +257,7 @@ impl<'a> Opener<'a> {
         Ok(self.stream_and_server().await?.0)
     }
 
-    async fn stream_and_server(&mut self) -> Result<Streams, Error> {
+    pub(crate) async fn stream_and_server(&mut self) -> Result<Streams, Error> {
         let stream = &self.config.stream;
         let (wanted, recorded, opened): (u16, u16, Streams) =
             if service_of(&stream.url) == Some(Service::Redis) {
@@ -236,6 +296,12 @@ impl<'a> Opener<'a> {
             return Ok(database.clone());
         }
         let unusable = |source: Box<dyn std::error::Error + Send + Sync>| Error::Unusable { key, source };
+        if !self.creates {
+            let path = sqlite::Database::path_of(url).map_err(|error| unusable(error.into()))?;
+            if !path.exists() {
+                return Err(Error::Nowhere { key, path: std::path::absolute(&path).unwrap_or(path) });
+            }
+        }
         let database = sqlite::Database::open(url).await.map_err(|error| unusable(error.into()))?;
         database.migrate_up().await.map_err(|error| unusable(error.into()))?;
         self.files.insert(url.to_owned(), database.clone());
@@ -276,7 +342,7 @@ impl<'a> Opener<'a> {
 }
 
 /// The streams under both of their ports.
-type Streams = (Arc<dyn EventStream>, Arc<dyn StreamServer>);
+pub(crate) type Streams = (Arc<dyn EventStream>, Arc<dyn StreamServer>);
 
 fn both<S: EventStream + StreamServer + 'static>(stream: S) -> Streams {
     let stream = Arc::new(stream);

@@ -44,7 +44,7 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<Verdict> {
                 &app::Process::default(),
             )),
         },
-        process: app::Process::default(),
+        process: app::Process::new(&config.instance),
     };
     let tree = factline_supervision::start(app::tree(wiring)).await?;
 

@@ -21,7 +21,7 @@ use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
 
 use super::{Verdict, print, print_json, progress, table::counted};
-use crate::{config::Config, incoming};
+use crate::{app::Opener, config::Config, incoming};
 
 /// Events in one transaction.
 const BATCH: usize = 1000;
@@ -55,7 +55,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<Verdict> {
-    let outbox = super::databases(config).await?.outbox;
+    let outbox = Opener::impatient(config).creating().databases().await?.outbox;
     let incoming =
         incoming::Reader { default_topic: &arguments.topic, ..incoming::Reader::new(&config.source) };
     if let Some(payload) = &arguments.payload {

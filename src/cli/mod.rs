@@ -23,6 +23,7 @@ mod config_command;
 mod daemon;
 mod demo;
 mod dlq;
+mod doctor;
 mod emit;
 mod explain;
 mod facts;
@@ -34,6 +35,7 @@ mod progress;
 mod reconcile;
 mod run;
 mod status;
+mod stream;
 mod table;
 mod token;
 mod verify;
@@ -75,6 +77,10 @@ enum Command {
     Verify(verify::Arguments),
     /// Show backlog, lag, leases, and the running daemon's supervisor tree; exit code 3 if something is wrong
     Status(status::Arguments),
+    /// Say what is wrong, in words, and what to type next; exit code 3 if anything is
+    Doctor(doctor::Arguments),
+    /// Delete what is in the streams and no group reads
+    Stream(stream::Arguments),
     /// Ask the running daemon whether it lives, or with --ready whether it gets on; exit code 1 if not
     Health(health::Arguments),
     /// Make a bearer token for the HTTP server, and print what the configuration is to have of it
@@ -142,6 +148,8 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
             Command::Reconcile(command) => reconcile::run(command, &config).await,
             Command::Verify(command) => verify::run(command, &config).await,
             Command::Status(command) => status::run(command, &config).await,
+            Command::Doctor(command) => doctor::run(command, &config).await,
+            Command::Stream(command) => stream::run(command, &config).await,
             Command::Health(command) => health::run(command, &config).await,
             Command::Config(_) | Command::Token(_) => {
                 unreachable!("was done before the configuration was loaded")

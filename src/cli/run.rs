@@ -1,6 +1,6 @@
 //! `factline run`: the daemon.
 
-use std::{net::TcpListener, sync::Arc};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -12,8 +12,12 @@ use crate::{
     admin,
     app::{self, Opener, Parts, Process, Wiring},
     config::Config,
+    stream_users,
     telemetry::Telemetry,
 };
+
+/// How long a daemon that stops tries to say so in the store.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -41,9 +45,9 @@ pub(super) async fn run(
         Some(Only::Relay) => Parts::Relay,
         Some(Only::Consumers) => Parts::Consumers,
     };
-    let process = Process { metrics: telemetry.metrics(), ..Process::default() };
-    let tree = tokio::select! {
-        tree = start(&config, parts, process.clone(), telemetry) => tree?,
+    let process = Process { metrics: telemetry.metrics(), ..Process::new(&config.instance) };
+    let (tree, state) = tokio::select! {
+        started = start(&config, parts, process.clone(), telemetry) => started?,
         () = signals.next() => return Ok(Verdict::Done), // nothing runs yet: nothing to drain
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "factline is running");
@@ -56,12 +60,12 @@ pub(super) async fn run(
             exit => anyhow::bail!("the supervisor tree gave up: {exit}"),
         },
         () = process.stuck.too_many() => {
-            stop(&config, &tree, &mut signals).await?;
+            stop(&config, &tree, &state, &mut signals).await?;
             anyhow::bail!("too many extractions never returned, and only the end of the process frees their threads");
         }
         () = signals.next() => {}
     }
-    stop(&config, &tree, &mut signals).await
+    stop(&config, &tree, &state, &mut signals).await
 }
 
 async fn start(
@@ -69,18 +73,30 @@ async fn start(
     parts: Parts,
     process: Process,
     telemetry: &Telemetry,
-) -> anyhow::Result<Tree> {
+) -> anyhow::Result<(Tree, Arc<admin::State>)> {
     let listener = listen(&config.admin.bind)?;
     let mut opener = Opener::new(config);
     let adapters = opener.adapters().await?;
     opener.begin_groups(&adapters.databases).await?;
     let state = Arc::new(admin::State::new(config, adapters.clone(), telemetry.exposition(), &process));
     telemetry.watch(&state);
+    state.observer.introduce(app::stream_user(config, &adapters.databases, parts, &process));
+    warn_of_other_streams(&state).await;
     let admin = admin::Params { listener: listener.map(Arc::new), state: state.clone() };
     let tree =
         factline_supervision::start(app::tree(Wiring { config, adapters, parts, admin, process })).await?;
     state.tree.get_or_init(|| tree.clone());
-    Ok(tree)
+    Ok((tree, state))
+}
+
+/// Two daemons that share a store but not their streams never meet, and nothing else would tell.
+async fn warn_of_other_streams(state: &admin::State) {
+    state.observer.look().await; // tells the others of us
+    if let Ok(leases) = state.adapters.databases.leases.list().await
+        && let Some(disagreement) = stream_users::disagreement(&stream_users::uses(&leases))
+    {
+        tracing::warn!("{disagreement}; set stream.url and stream.prefix alike, see `factline doctor`");
+    }
 }
 
 /// Listens before anything else starts: a port that is taken is a mistake to report, not to retry.
@@ -101,7 +117,12 @@ fn listen(bind: &str) -> anyhow::Result<Option<TcpListener>> {
 }
 
 /// Drains what is in flight. A second signal, or the deadline, leaves the rest to the next start.
-async fn stop(config: &Config, tree: &Tree, signals: &mut Signals) -> anyhow::Result<Verdict> {
+async fn stop(
+    config: &Config,
+    tree: &Tree,
+    state: &admin::State,
+    signals: &mut Signals,
+) -> anyhow::Result<Verdict> {
     tracing::info!("draining; a second signal exits at once");
     tokio::select! {
         exit = tokio::time::timeout(config.shutdown_timeout, tree.stop()) => match exit {
@@ -113,6 +134,11 @@ async fn stop(config: &Config, tree: &Tree, signals: &mut Signals) -> anyhow::Re
             tracing::warn!("second signal: exiting at once; what was in flight is pending and done at the next start");
             std::process::exit(1);
         }
+    }
+    if let Some(user) = state.observer.user()
+        && !matches!(tokio::time::timeout(FAREWELL, user.leave()).await, Ok(Ok(())))
+    {
+        tracing::debug!("the store was not told that its streams are used no more; it will notice");
     }
     Ok(Verdict::Done)
 }

@@ -9,14 +9,16 @@ use factline_pipeline::{
 };
 use serde::Serialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{
     Verdict,
     daemon::{Daemon, Unanswered},
+    doctor::deployment_of,
     print, print_json, table,
     table::counted,
 };
-use crate::{app::Opener, config::Config, records::Totals};
+use crate::{app::Opener, config::Config, observation, records::Totals, stream_users};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -34,17 +36,20 @@ struct Status {
     lag: Vec<GroupLag>,
     leases: Vec<Lease>,
     totals: Option<Totals>,
+    /// Which deployment the store belongs to.
+    deployment: Option<Uuid>,
     /// The tree of the daemon that `admin.bind` leads to.
     tree: Option<Value>,
 }
 
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<Verdict> {
-    let asked = tree_of_daemon(config).await;
+    let (asked, works_on) = tokio::join!(tree_of_daemon(config), deployment_of_daemon(config));
     let mut status = Status::default();
     if let Err(error) = status.look(config).await {
         status.wrong.insert(0, outage::chain(error.as_ref()));
     }
     status.look_at_daemon(asked, config);
+    status.compare_deployments(works_on, config);
     if arguments.json {
         print_json(&status)?;
     } else {
@@ -61,7 +66,25 @@ async fn tree_of_daemon(config: &Config) -> anyhow::Result<Option<Value>> {
     }
 }
 
+/// Which deployment the daemon works on, if it says so.
+async fn deployment_of_daemon(config: &Config) -> Option<String> {
+    deployment_of(&Daemon::of(config).ok()??).await
+}
+
 impl Status {
+    /// The tree of another deployment's daemon says nothing about this one.
+    fn compare_deployments(&mut self, works_on: Option<String>, config: &Config) {
+        let (Some(theirs), Some(ours)) = (works_on, self.deployment) else { return };
+        if theirs != ours.to_string() {
+            let bind = &config.admin.bind;
+            self.tree = None;
+            self.wrong.push(format!(
+                "the daemon on {bind} works on another deployment ({theirs}) than store.url leads to ({ours}): its tree is \
+                 not shown; set admin.bind, or go to the folder of its configuration"
+            ));
+        }
+    }
+
     /// Looks at the servers, the databases first: they tell more than half of it while the streams are away.
     async fn look(&mut self, config: &Config) -> anyhow::Result<()> {
         let mut opener = Opener::impatient(config);
@@ -69,6 +92,7 @@ impl Status {
         let outbox = databases.outbox.backlog().await?;
         self.outbox = Some(outbox);
         self.leases = databases.leases.list().await?;
+        self.deployment = Some(databases.records.deployment().await?);
         self.totals = Some(databases.records.totals().await?);
         let relay = format!("relay:{}", config.source.name);
         if outbox.pending > 0 && !self.is_held(&relay) {
@@ -83,9 +107,11 @@ impl Status {
     async fn look_at_streams(&mut self, config: &Config, stream: &dyn EventStream) -> anyhow::Result<()> {
         let topics = stream.topics().await?;
         self.lag = stream.lag(&topics).await?;
-        for topic in topics.iter().filter(|topic| !self.lag.iter().any(|lag| *lag.partition.topic == **topic))
-        {
-            self.wrong.push(format!("topic {topic:?} is read by no group; name it in the topics of one"));
+        for topic in observation::unread_topics(stream, &topics, &self.lag).await? {
+            self.wrong.push(format!(
+                "topic {topic:?} is read by no group, and nothing in it is ever trimmed: name it in the topics of a \
+                 group, or delete what is in it with `factline stream drop {topic}`"
+            ));
         }
         for group in &config.groups {
             let mut partitions = group.topics.iter().flat_map(|topic| stream.partitions(topic));
@@ -117,11 +143,8 @@ impl Status {
     }
 
     fn waits_unread(&self, group: &str, partition: &Partition) -> bool {
-        let waits = self.lag.iter().any(|lag| {
-            lag.partition == *partition
-                && lag.group == group
-                && lag.pending + lag.undelivered.unwrap_or_default() > 0
-        });
+        let waits =
+            self.lag.iter().any(|lag| lag.partition == *partition && lag.group == group && lag.waiting() > 0);
         waits && !self.is_held(&lease_name(group, partition))
     }
 }
@@ -146,7 +169,8 @@ fn show(status: &Status) -> anyhow::Result<()> {
     if let Some(outbox) = &status.outbox {
         let oldest = outbox.oldest_pending.map(|time| format!(", the oldest since {}", table::time(time)));
         let (pending, failed, oldest) = (outbox.pending, outbox.failed, oldest.unwrap_or_default());
-        print(format!("outbox   {pending} pending, {failed} failed{oldest}"))?;
+        let about = if outbox.estimated { "about " } else { "" };
+        print(format!("outbox   {about}{pending} pending, {failed} failed{oldest}"))?;
     }
     if let Some(totals) = &status.totals {
         print(format!(
@@ -178,7 +202,7 @@ fn show(status: &Status) -> anyhow::Result<()> {
     }
     if !status.leases.is_empty() {
         let mut leases = table::new(&["lease", "holder", "token", "held"]);
-        for lease in &status.leases {
+        for lease in status.leases.iter().filter(|lease| !stream_users::is_stream_use(lease)) {
             let held = if lease.held { "yes" } else { "no" };
             leases.add_row([&lease.name, &lease.holder, &lease.token.to_string(), held]);
         }

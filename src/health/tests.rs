@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use factline_pipeline::{
     lease::Lease,
     outbox::Backlog,
-    stream::{GroupLag, Partition},
+    stream::{GroupLag, Identity, Partition},
 };
 use factline_supervision::{Condition, Node, NodeKind, NodeState};
 
@@ -59,7 +59,15 @@ fn tree() -> Node {
 
 fn lag(undelivered: u64, pending: u64) -> GroupLag {
     let partition = Partition { topic: "chat".into(), number: 3 };
-    GroupLag { group: "facts".into(), partition, length: 9, undelivered: Some(undelivered), pending }
+    GroupLag {
+        group: "facts".into(),
+        partition,
+        length: 9,
+        undelivered: Some(undelivered),
+        pending,
+        pending_for: Vec::new(),
+        oldest: None,
+    }
 }
 
 impl Scene {
@@ -70,13 +78,20 @@ impl Scene {
             at: START,
             outbox: Ok(OutboxView { backlog: Backlog::default(), server: None, pool: None }),
             store: Ok(StoreView {
+                deployment: uuid::Uuid::nil(),
                 leases: vec![relay],
                 dead_letters: OpenLetters::default(),
                 retrying: Vec::new(),
                 server: None,
                 pool: None,
             }),
-            streams: Ok(StreamView { topics: vec!["chat".into()], lag: vec![lag(0, 0)], server: None }),
+            streams: Ok(StreamView {
+                identity: Identity { id: "one".into(), partitions: 8, place: "here".into() },
+                topics: vec!["chat".into()],
+                unread: Vec::new(),
+                lag: vec![lag(0, 0)],
+                server: None,
+            }),
         };
         Self { observation, tree: Some(tree()), memory: Memory::default() }
     }

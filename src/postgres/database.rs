@@ -6,9 +6,16 @@
 use std::time::Duration;
 
 use factline_pipeline::outage::Error;
-use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
+use sqlx::{
+    Connection as _, PgConnection, PgPool, Postgres,
+    pool::PoolConnection,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+};
 
-use super::{failed, unusable};
+use tokio::runtime::Handle;
+
+use super::{ACQUIRE_TIMEOUT, failed, unusable};
 use crate::observation::PoolUse;
 
 /// How long a call may take. Every call works on a bounded batch, and takes milliseconds.
@@ -17,16 +24,27 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// How long a connection may take to show that it is alive before the pool takes it back. Meanwhile nobody has it.
 const RETURN_LIMIT: Duration = Duration::from_secs(1);
 
+/// Opens a transaction in which the planner keeps to the index that gives the rows in order.
+///
+/// Statistics of a fresh table say that it is empty, and a plan made then scans or sorts everything once it is
+/// not. These statements know their rows by index, so nothing else is ever better. The server ends the transaction by
+/// itself if we are gone without its noticing.
+const BEGIN_BY_INDEX: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+                              SET LOCAL enable_sort = off; SET LOCAL idle_in_transaction_session_timeout = '4s'";
+
 /// A pool with a limit to every call.
 #[derive(Debug, Clone)]
 pub struct Database {
     pool: PgPool,
     limit: Duration,
+    /// Where all connections are made, for they live no longer than the runtime that they were made in: the HTTP
+    /// server has one of its own, and what it made would break in the pipeline's hands when it ends.
+    home: Option<Handle>,
 }
 
 impl From<PgPool> for Database {
     fn from(pool: PgPool) -> Self {
-        Self { pool, limit: LIMIT }
+        Self::with_limit(pool, LIMIT)
     }
 }
 
@@ -34,7 +52,29 @@ impl Database {
     /// With another limit than ten seconds.
     #[must_use]
     pub fn with_limit(pool: PgPool, limit: Duration) -> Self {
-        Self { pool, limit }
+        Self { pool, limit, home: Handle::try_current().ok() }
+    }
+
+    async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        if let Some(idle) = self.pool.try_acquire() {
+            return Ok(idle);
+        }
+        if self.pool.size() == 0 {
+            self.probe().await?;
+        }
+        let pool = self.pool.clone();
+        let Some(home) = &self.home else { return pool.acquire().await };
+        let acquiring = home.spawn(async move { pool.acquire().await });
+        acquiring.await.unwrap_or(Err(sqlx::Error::WorkerCrashed)) // the process ends
+    }
+
+    /// Connects once beside the pool, which says only that it has waited in vain, and does so for seconds.
+    async fn probe(&self) -> Result<(), sqlx::Error> {
+        let options = self.pool.connect_options();
+        match tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(&options)).await {
+            Ok(connection) => connection?.close().await,
+            Err(_) => Err(sqlx::Error::PoolTimedOut),
+        }
     }
 
     /// How many connections are in use.
@@ -44,13 +84,41 @@ impl Database {
         PoolUse { used: open.saturating_sub(idle), idle, max: self.pool.options().get_max_connections() }
     }
 
+    /// Runs a query that walks through a table in order.
+    pub(super) async fn select_by_index(
+        &self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, Error> {
+        let select = async |connection: &mut PgConnection| {
+            let mut transaction = connection.begin_with(BEGIN_BY_INDEX).await.map_err(failed)?;
+            let rows = query.fetch_all(&mut *transaction).await.map_err(failed)?;
+            transaction.commit().await.map_err(failed)?;
+            Ok(rows)
+        };
+        self.timely(select).await
+    }
+
+    /// Runs a statement that walks through a table in order and changes rows; says how many.
+    pub(super) async fn change_by_index(
+        &self,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<u64, Error> {
+        let change = async |connection: &mut PgConnection| {
+            let mut transaction = connection.begin_with(BEGIN_BY_INDEX).await.map_err(failed)?;
+            let changed = query.execute(&mut *transaction).await.map_err(failed)?;
+            transaction.commit().await.map_err(failed)?;
+            Ok(changed.rows_affected())
+        };
+        self.timely(change).await
+    }
+
     /// Does the work on a connection. If it takes longer than the limit, the connection is closed and the result is an
     /// outage.
     pub(super) async fn timely<T>(
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut lent = Lent(Some(self.pool.acquire().await.map_err(failed)?));
+        let mut lent = Lent(Some(self.acquire().await.map_err(failed)?));
         let Some(connection) = lent.0.as_deref_mut() else {
             return Err(unusable("the connection was given back already"));
         };

@@ -5,7 +5,11 @@
 
 use sqlx::{PgPool, migrate::Migrator};
 
-use crate::migrations::{self, Migration};
+use super::outbox::quoted;
+use crate::{
+    migrations::{self, SetStatus},
+    outbox_table::OutboxTable,
+};
 
 /// The outbox, beside the application's tables.
 #[must_use]
@@ -24,8 +28,13 @@ pub fn store() -> Migrator {
     migrator
 }
 
-/// What of a set is applied; nothing is changed.
-pub async fn status(pool: &PgPool, migrator: &Migrator) -> Result<Vec<Migration>, sqlx::Error> {
+/// What of a set is applied; nothing is changed. An outbox that is there although no migration made it is the
+/// application's own.
+pub async fn status(
+    pool: &PgPool,
+    migrator: &Migrator,
+    outbox: Option<&OutboxTable>,
+) -> Result<SetStatus, sqlx::Error> {
     let kept: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
         .bind(migrator.table_name.as_ref())
         .fetch_one(pool)
@@ -36,5 +45,14 @@ pub async fn status(pool: &PgPool, migrator: &Migrator) -> Result<Vec<Migration>
     } else {
         Vec::new()
     };
-    Ok(migrations::compare(migrator, &applied))
+    let foreign = match outbox {
+        Some(outbox) if applied.is_empty() => {
+            sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+                .bind(quoted(&outbox.table))
+                .fetch_one(pool)
+                .await?
+        }
+        _ => false,
+    };
+    Ok(SetStatus { migrations: migrations::compare(migrator, &applied), foreign })
 }

@@ -20,6 +20,7 @@ mod attempts;
 mod conversations;
 pub mod database;
 mod dead_letters;
+mod deployment;
 mod evidence;
 mod facts;
 mod horizons;
@@ -48,6 +49,11 @@ pub fn pool(url: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
         // A ping before each use costs a round trip; a connection that broke is an outage like any other.
         .test_before_acquire(false)
         .connect_lazy_with(options))
+}
+
+/// The error as it is told: a pool that could make no connection says only that it waited.
+pub(crate) fn told(error: sqlx::Error) -> Error {
+    failed(error)
 }
 
 /// Tells data that PostgreSQL will always refuse from everything that may pass.

@@ -14,11 +14,7 @@ use factline_pipeline::{
     outage::Error,
     outbox::{Backlog, Claim, NewEvent, Outbox as Port, Record, Row, RowId, Settled, SettledRow, Status},
 };
-use sqlx::{
-    AssertSqlSafe, Connection as _, PgConnection, Postgres, Row as _,
-    postgres::{PgArguments, PgRow},
-    query::Query,
-};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, postgres::PgArguments, query::Query};
 use uuid::Uuid;
 
 use self::{
@@ -33,18 +29,12 @@ use crate::{
     outbox_table::OutboxTable,
 };
 
+pub(super) use self::columns::quoted;
+
 mod columns;
 mod rows;
 mod statements;
 mod times;
-
-/// Opens a transaction in which the planner keeps to the index that gives the rows in order.
-///
-/// Statistics of a fresh outbox say that it is empty, and a plan made then scans or sorts everything once it is
-/// not. These statements know their rows by index, so nothing else is ever better. The server ends the transaction by
-/// itself if we are gone without its noticing.
-const BEGIN_BY_INDEX: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
-                              SET LOCAL enable_sort = off; SET LOCAL idle_in_transaction_session_timeout = '4s'";
 
 /// The outbox.
 pub struct Outbox {
@@ -72,28 +62,6 @@ impl Outbox {
         let change = async |connection: &mut PgConnection| query.execute(connection).await.map_err(failed);
         Ok(self.database.timely(change).await?.rows_affected())
     }
-
-    /// Runs a query that walks through the table in order.
-    async fn select_by_index(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, Error> {
-        let select = async |connection: &mut PgConnection| {
-            let mut transaction = connection.begin_with(BEGIN_BY_INDEX).await.map_err(failed)?;
-            let rows = query.fetch_all(&mut *transaction).await.map_err(failed)?;
-            transaction.commit().await.map_err(failed)?;
-            Ok(rows)
-        };
-        self.database.timely(select).await
-    }
-
-    /// Runs a statement that walks through the table in order and changes rows; says how many.
-    async fn change_by_index(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
-        let change = async |connection: &mut PgConnection| {
-            let mut transaction = connection.begin_with(BEGIN_BY_INDEX).await.map_err(failed)?;
-            let changed = query.execute(&mut *transaction).await.map_err(failed)?;
-            transaction.commit().await.map_err(failed)?;
-            Ok(changed.rows_affected())
-        };
-        self.database.timely(change).await
-    }
 }
 
 #[async_trait]
@@ -106,7 +74,7 @@ impl Port for Outbox {
             (_, IdKind::Text) => query(claim_any).bind(texts(claim.in_flight)),
         };
         let query = query.bind(i64::try_from(claim.limit).unwrap_or(i64::MAX));
-        let rows = self.select_by_index(query).await?;
+        let rows = self.database.select_by_index(query).await?;
         if !rows.is_empty() {
             failpoints::pass(Step::AfterClaim)?;
         }
@@ -123,7 +91,7 @@ impl Port for Outbox {
             IdKind::Text => mark.bind(texts(rows)),
         };
         failpoints::pass(Step::BeforeMark)?;
-        self.change_by_index(mark).await?;
+        self.database.change_by_index(mark).await?;
         failpoints::pass(Step::AfterMark)
     }
 
@@ -150,31 +118,24 @@ impl Port for Outbox {
             Some(RowId::Number(id)) => query(before).bind(limit).bind(*id),
             Some(RowId::Text(id)) => query(before).bind(limit).bind(id.clone()),
         };
-        let rows = self.select_by_index(query).await?;
+        let rows = self.database.select_by_index(query).await?;
         let settled = rows.iter().map(|row| rows::settled(row, self.statements.id_kind));
         settled.collect::<Result<_, _>>().map_err(failed)
     }
 
     async fn mark_pending(&self, rows: &[RowId]) -> Result<u64, Error> {
         let mark = query(&self.statements.mark_pending);
-        self.change_by_index(match self.statements.id_kind {
-            IdKind::Number => mark.bind(numbers(rows)),
-            IdKind::Text => mark.bind(texts(rows)),
-        })
-        .await
+        self.database
+            .change_by_index(match self.statements.id_kind {
+                IdKind::Number => mark.bind(numbers(rows)),
+                IdKind::Text => mark.bind(texts(rows)),
+            })
+            .await
     }
 
     async fn backlog(&self) -> Result<Backlog, Error> {
-        let select = query(&self.statements.backlog);
-        let select = async |connection: &mut PgConnection| select.fetch_one(connection).await.map_err(failed);
-        let row = self.database.timely(select).await?;
-        let count =
-            |column: &str| row.try_get::<i64, _>(column).map(|count| u64::try_from(count).unwrap_or(0));
-        Ok(Backlog {
-            pending: count("pending").map_err(failed)?,
-            failed: count("failed").map_err(failed)?,
-            oldest_pending: rows::readable_time(&row, "created_at", "created_at_text").map_err(failed)?,
-        })
+        let rows = self.database.select_by_index(query(&self.statements.backlog)).await?;
+        rows.first().map_or_else(|| Ok(Backlog::default()), rows::backlog).map_err(failed)
     }
 
     async fn insert(&self, events: &[NewEvent]) -> Result<Vec<Uuid>, Error> {
@@ -219,7 +180,7 @@ impl Port for Outbox {
 
     async fn delete_processed(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, Error> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.change_by_index(query(&self.statements.delete_processed).bind(before).bind(limit)).await
+        self.database.change_by_index(query(&self.statements.delete_processed).bind(before).bind(limit)).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! What there is to read in the store.
 
 use async_trait::async_trait;
-use factline_pipeline::outage::Error;
+use factline_pipeline::{outage::Error, outbox::COUNTED};
 use sqlx::{
     Postgres, Row as _,
     postgres::{PgArguments, PgRow},
@@ -9,7 +9,7 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::{dead_letters::listing, failed, store::Store};
+use super::{dead_letters::listing, deployment, failed, store::Store};
 use crate::{
     observation::{OpenLetters, Retrying},
     records::{
@@ -89,12 +89,14 @@ impl Records for Store {
 
     async fn open_letters(&self) -> Result<OpenLetters, Error> {
         let select = sqlx::query(
-            "SELECT count(*) FILTER (WHERE status = 'open') AS open, \
-             min(dead_at) FILTER (WHERE status = 'open') AS oldest, \
-             count(*) FILTER (WHERE dead_at > clock_timestamp() - interval '10 minutes') AS recent \
-             FROM factline.dead_letters \
-             WHERE status = 'open' OR dead_at > clock_timestamp() - interval '10 minutes'",
-        );
+            "SELECT (SELECT count(*) FROM (SELECT FROM factline.dead_letters WHERE status = 'open' \
+               ORDER BY dead_at LIMIT $1) AS open) AS open, \
+             (SELECT dead_at FROM factline.dead_letters WHERE status = 'open' ORDER BY dead_at LIMIT 1) AS oldest, \
+             (SELECT count(*) FROM (SELECT FROM factline.dead_letters \
+               WHERE dead_at > statement_timestamp() - interval '10 minutes' ORDER BY dead_at DESC LIMIT $1) AS recent) \
+             AS recent",
+        )
+        .bind(i64::try_from(COUNTED).unwrap_or(i64::MAX));
         let letters = |row: &PgRow| {
             Ok(OpenLetters {
                 open: row.try_get::<i64, _>("open")?.unsigned_abs(),
@@ -102,7 +104,8 @@ impl Records for Store {
                 recent: row.try_get::<i64, _>("recent")?.unsigned_abs(),
             })
         };
-        Ok(self.all(select, letters).await?.pop().unwrap_or_default())
+        let rows = self.database.select_by_index(select).await?;
+        rows.first().map_or_else(|| Ok(OpenLetters::default()), letters).map_err(failed)
     }
 
     async fn retrying(&self, limit: u32) -> Result<Vec<Retrying>, Error> {
@@ -122,6 +125,10 @@ impl Records for Store {
             })
         };
         self.all(select, retrying).await
+    }
+
+    async fn deployment(&self) -> Result<Uuid, Error> {
+        self.database.timely(async |connection| deployment::select(connection).await).await
     }
 
     async fn totals(&self) -> Result<Totals, Error> {

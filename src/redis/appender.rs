@@ -115,8 +115,15 @@ impl Stream {
     }
 
     /// Writes down how many partitions there are, and an identity, unless somebody has; gives what is there.
+    ///
+    /// Looks first: a server that is out of memory refuses to write, and need not be written to.
     pub(super) async fn record_meta(&self) -> Result<(u16, String), Error> {
         let meta = self.meta_key();
+        let (identity, partitions) =
+            reply::meta(self.ask(redis::cmd("HMGET").arg(&meta).arg("identity").arg("partitions")).await?)?;
+        if let (Some(partitions), Some(identity)) = (partitions, identity) {
+            return Ok((partitions, identity));
+        }
         let mut pipeline = redis::pipe();
         pipeline.cmd("HSETNX").arg(&meta).arg("partitions").arg(self.settings.partitions).ignore();
         pipeline.cmd("HSETNX").arg(&meta).arg("identity").arg(Uuid::new_v4().to_string()).ignore();

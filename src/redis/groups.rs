@@ -6,7 +6,7 @@ use factline_pipeline::{
     outage::Error,
     stream::{Partition, Position, RETURNED, Reader},
 };
-use redis::Value;
+use redis::{RedisError, Value};
 
 use super::{Stream, failed, is_unknown_group, reply};
 
@@ -15,6 +15,11 @@ const GONE: Duration = Duration::from_mins(10);
 
 /// Entries that are returned at a time.
 const RETURN_PAGE: usize = 1_000;
+
+/// There is no stream of this name.
+pub(super) fn is_no_such_key(error: &RedisError) -> bool {
+    error.detail().is_some_and(|detail| detail.contains("no such key"))
+}
 
 impl Stream {
     pub(super) async fn create_group(&self, group: &str, key: &str) -> Result<(), Error> {
@@ -115,9 +120,7 @@ impl Stream {
         let info = redis::cmd("XINFO").arg("GROUPS").arg(key).take();
         match info.query_async::<Value>(&mut self.shared.clone()).await {
             Ok(groups) => reply::groups(groups),
-            Err(error) if error.detail().is_some_and(|detail| detail.contains("no such key")) => {
-                Ok(Vec::new())
-            }
+            Err(error) if is_no_such_key(&error) => Ok(Vec::new()),
             Err(error) => Err(failed(error)),
         }
     }

@@ -15,14 +15,17 @@ use factline_pipeline::{
     cloudevent::{self, RawEntry},
     event::Event,
     outage::Error,
-    stream::{AtCap, Carried, Delivered, EventStream, GroupLag, Partition, Position, Reader, partition_of},
+    stream::{
+        AtCap, Carried, Delivered, EventStream, GroupLag, Identity, Partition, Position, Reader, partition_of,
+    },
     trace::Trail,
 };
-use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Value};
+use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, ServerError, Value};
 
 mod appender;
 mod carried;
 mod groups;
+mod lag;
 mod preflight;
 mod readers;
 mod reply;
@@ -293,19 +296,28 @@ impl EventStream for Stream {
     }
 
     async fn lag(&self, topics: &[String]) -> Result<Vec<GroupLag>, Error> {
-        let mut lag = Vec::new();
-        for partition in topics.iter().flat_map(|topic| self.partitions(topic)) {
-            let key = self.key(&partition);
-            let length: u64 = self.ask(redis::cmd("XLEN").arg(&key)).await?;
-            lag.extend(self.groups(&key).await?.into_iter().map(|group| GroupLag {
-                group: group.name,
-                partition: partition.clone(),
-                length,
-                undelivered: group.lag,
-                pending: group.pending,
-            }));
+        self.lag_of(topics.iter().flat_map(|topic| self.partitions(topic)).collect()).await
+    }
+
+    async fn length(&self, partition: &Partition) -> Result<u64, Error> {
+        self.ask(redis::cmd("XLEN").arg(self.key(partition))).await
+    }
+
+    /// Trimmed, not deleted: a stream that is gone would count as lost.
+    async fn discard_unread(&self, partition: &Partition) -> Result<u64, Error> {
+        let key = self.key(partition);
+        if !self.groups(&key).await?.is_empty() {
+            return Ok(0);
         }
-        Ok(lag)
+        self.ask(redis::cmd("XTRIM").arg(&key).arg("MAXLEN").arg(0)).await
+    }
+
+    async fn identity(&self) -> Result<Identity, Error> {
+        let (partitions, id) = self.record_meta().await?;
+        let info = self.client.get_connection_info();
+        let (server, number) = (info.addr(), info.redis_settings().db());
+        let place = format!("redis {server}, database {number}, prefix {}", self.settings.prefix);
+        Ok(Identity { id, partitions, place })
     }
 
     async fn topics(&self) -> Result<Vec<String>, Error> {
@@ -364,5 +376,27 @@ fn is_unknown_group(error: &RedisError) -> bool {
 
 /// All errors are outages: what the server would refuse for its data is found before it is sent.
 fn failed(error: RedisError) -> Error {
-    Error::Unavailable { service: "redis", source: Box::new(error) }
+    let source: Box<dyn std::error::Error + Send + Sync> = match first_of_many(&error) {
+        Some(first) => Box::new(first),
+        None => Box::new(error),
+    };
+    Error::Unavailable { service: "redis", source }
+}
+
+/// A server that is out of memory refuses each command of a batch by itself: a thousand times the same words.
+#[derive(Debug, thiserror::Error)]
+#[error("{first} (so were {others} more commands of the same batch)")]
+struct Refused {
+    first: ServerError,
+    others: usize,
+}
+
+fn first_of_many(error: &RedisError) -> Option<Refused> {
+    let refused = error.clone().into_server_errors()?;
+    match &*refused {
+        [(_, first), others @ ..] if !others.is_empty() => {
+            Some(Refused { first: first.clone(), others: others.len() })
+        }
+        _ => None,
+    }
 }

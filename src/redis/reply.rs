@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use factline_pipeline::{cloudevent::RawEntry, outage::Error, stream::Position};
+use factline_pipeline::{
+    cloudevent::RawEntry,
+    outage::Error,
+    stream::{PendingFor, Position},
+};
 use redis::{FromRedisValue, RedisError, Value, from_redis_value};
 
 /// One consumer group of one stream.
@@ -130,6 +134,31 @@ pub(super) fn pending_consumers(value: Value) -> Result<Vec<Vec<u8>>, Error> {
         bytes(name, command)
     };
     array(consumers, command)?.into_iter().map(name).collect()
+}
+
+/// XPENDING without a range: the oldest pending entry, and how many each consumer has.
+pub(super) fn pending_summary(value: Value) -> Result<(Option<Position>, Vec<PendingFor>), Error> {
+    let command = "XPENDING";
+    let [_count, oldest, _newest, consumers] = take(value, command)?;
+    let oldest = match oldest {
+        Value::Nil => None,
+        oldest => Some(position(oldest, command)?),
+    };
+    let one = |consumer| {
+        let [name, entries] = take(consumer, command)?;
+        let consumer = String::from_utf8_lossy(&bytes(name, command)?).into_owned();
+        Ok(PendingFor { consumer, entries: plain(entries, command)? })
+    };
+    Ok((oldest, array(consumers, command)?.into_iter().map(one).collect::<Result<_, Error>>()?))
+}
+
+/// XRANGE of one entry: where it stands.
+pub(super) fn first_position(value: Value) -> Result<Option<Position>, Error> {
+    let command = "XRANGE";
+    let first = array(value, command)?.into_iter().next();
+    let place =
+        |entry| position(take::<2>(entry, command)?.into_iter().next().unwrap_or(Value::Nil), command);
+    first.map(place).transpose()
 }
 
 /// XINFO CONSUMERS: the names of those that have nothing pending and have not been heard of for so long.

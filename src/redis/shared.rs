@@ -7,6 +7,8 @@ use redis::{
     aio::{ConnectionLike, MultiplexedConnection},
 };
 
+use tokio::{runtime::Handle, task::JoinError};
+
 use super::{CONNECTION_TIMEOUT, RESPONSE_TIMEOUT};
 
 /// A connection that is made when it is first used, and made anew after it broke, or did not answer in time.
@@ -16,6 +18,8 @@ use super::{CONNECTION_TIMEOUT, RESPONSE_TIMEOUT};
 #[derive(Clone)]
 pub(super) struct Shared {
     client: Client,
+    /// Where the connection is made, for it lives no longer than the runtime that it was made in.
+    home: Option<Handle>,
     current: Arc<Mutex<Option<MultiplexedConnection>>>,
 }
 
@@ -27,9 +31,14 @@ pub(super) async fn connect(client: &Client) -> RedisResult<MultiplexedConnectio
     client.get_multiplexed_async_connection_with_config(&config).await
 }
 
+/// The process ends.
+fn gone(error: JoinError) -> RedisError {
+    std::io::Error::other(error).into()
+}
+
 impl Shared {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, current: Arc::default() }
+        Self { client, home: Handle::try_current().ok(), current: Arc::default() }
     }
 
     /// Two that connect at the same time do so twice; the later connection is kept.
@@ -38,7 +47,11 @@ impl Shared {
         if let Some(connection) = current {
             return Ok(connection);
         }
-        let connection = connect(&self.client).await?;
+        let client = self.client.clone();
+        let connection = match &self.home {
+            None => connect(&client).await?,
+            Some(home) => home.spawn(async move { connect(&client).await }).await.map_err(gone)??,
+        };
         *self.current() = Some(connection.clone());
         Ok(connection)
     }

@@ -98,6 +98,11 @@ impl Database {
         Ok(Self { path: path.into(), writer, readers, appended: Arc::default() })
     }
 
+    /// The file that a path or a `sqlite:` URL means, whether it is there or not.
+    pub fn path_of(location: &str) -> Result<PathBuf, Error> {
+        path_of(location)
+    }
+
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -8,7 +8,7 @@ use factline_pipeline::{
     stream::{AtCap, Carried, Delivered, GroupLag, Partition, Position},
     trace::Trail,
 };
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::{Serialize, Serializer, de::DeserializeOwned, ser::SerializeMap};
 use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use uuid::Uuid;
@@ -139,6 +139,38 @@ pub(super) async fn delete_unneeded(
     Ok(deleted.rows_affected())
 }
 
+/// Deletes the oldest entries of a partition that no group reads.
+pub(super) async fn delete_unread(
+    connection: &mut SqliteConnection,
+    partition: &Partition,
+    limit: usize,
+) -> Result<u64, Error> {
+    let deleted = sqlx::query(
+        "DELETE FROM stream_entries WHERE NOT EXISTS (\
+           SELECT 1 FROM stream_groups AS g WHERE g.topic = ?1 AND g.partition = ?2) AND entry IN (\
+           SELECT entry FROM stream_entries WHERE topic = ?1 AND partition = ?2 ORDER BY entry LIMIT ?3)",
+    )
+    .bind(&*partition.topic)
+    .bind(partition.number)
+    .bind(count(limit))
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(deleted.rows_affected())
+}
+
+pub(super) async fn select_length(readers: &SqlitePool, partition: &Partition) -> Result<u64, Error> {
+    let row = sqlx::query(
+        "SELECT coalesce(max(length), 0) AS length FROM stream_partitions WHERE topic = ?1 AND partition = ?2",
+    )
+    .bind(&*partition.topic)
+    .bind(partition.number)
+    .fetch_one(readers)
+    .await
+    .map_err(failed)?;
+    counted_in(&row, "length").map_err(failed)
+}
+
 pub(super) async fn select_carried_before(
     readers: &SqlitePool,
     partition: &Partition,
@@ -169,7 +201,15 @@ pub(super) async fn select_lag(readers: &SqlitePool, topics: &str) -> Result<Vec
          (SELECT count(*) FROM stream_entries AS e WHERE e.topic = g.topic AND e.partition = g.partition \
            AND e.entry > g.last_delivered) AS undelivered, \
          (SELECT count(*) FROM stream_pending AS p WHERE p.group_name = g.group_name AND p.topic = g.topic \
-           AND p.partition = g.partition) AS pending \
+           AND p.partition = g.partition) AS pending, \
+         (SELECT json_group_array(json_object('consumer', consumer, 'entries', entries)) FROM (\
+           SELECT p.consumer, count(*) AS entries FROM stream_pending AS p WHERE p.group_name = g.group_name \
+           AND p.topic = g.topic AND p.partition = g.partition GROUP BY p.consumer ORDER BY p.consumer)) AS pending_for, \
+         (SELECT e.appended_at FROM stream_entries AS e WHERE e.entry = coalesce(\
+           (SELECT min(p.entry) FROM stream_pending AS p WHERE p.group_name = g.group_name AND p.topic = g.topic \
+             AND p.partition = g.partition), \
+           (SELECT min(n.entry) FROM stream_entries AS n WHERE n.topic = g.topic AND n.partition = g.partition \
+             AND n.entry > g.last_delivered))) AS oldest \
          FROM stream_groups AS g LEFT JOIN stream_partitions AS s \
          ON s.topic = g.topic AND s.partition = g.partition \
          WHERE g.topic IN (SELECT value FROM json_each(?1)) ORDER BY g.group_name, g.topic, g.partition",
@@ -185,6 +225,8 @@ pub(super) async fn select_lag(readers: &SqlitePool, topics: &str) -> Result<Vec
             length: counted_in(row, "length")?,
             undelivered: Some(counted_in(row, "undelivered")?),
             pending: counted_in(row, "pending")?,
+            pending_for: parse_json(row.try_get("pending_for")?)?,
+            oldest: text_in(row, "oldest")?.and_then(|text| time_of(&text).ok()),
         })
     };
     rows.iter().map(lag).collect::<Result<_, _>>().map_err(failed)
@@ -216,6 +258,10 @@ fn delivered_of(row: &SqliteRow) -> Result<Delivered, sqlx::Error> {
         taken_from: taken_from.map(Into::into),
         trail: Trail::default(),
     })
+}
+
+fn parse_json<T: DeserializeOwned>(text: &str) -> Result<T, sqlx::Error> {
+    serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 pub(super) fn partition_in(row: &SqliteRow) -> Result<Partition, sqlx::Error> {

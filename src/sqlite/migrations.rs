@@ -45,6 +45,12 @@ impl Database {
     }
 }
 
+/// All migrations of a database that is not there.
+#[must_use]
+pub fn none_applied() -> Vec<Migration> {
+    compare(&migrator(), &[])
+}
+
 fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!("migrations/embedded");
     migrator.dangerous_set_table_name(TABLE);

@@ -27,6 +27,7 @@ macro_rules! now {
 mod attempts;
 pub mod database;
 mod dead_letters;
+mod deployment;
 mod entries;
 mod evidence;
 mod facts;

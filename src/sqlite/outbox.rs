@@ -11,7 +11,7 @@ use factline_pipeline::{
     cloudevent::{self, Malformed, RawEntry},
     event::Event,
     outage::Error,
-    outbox::{Backlog, Claim, NewEvent, Outbox as Port, Record, Row, RowId, Settled, SettledRow, Status},
+    outbox::{Backlog, COUNTED, Claim, NewEvent, Outbox as Port, Record, Row, RowId, Settled, SettledRow, Status},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row as _, sqlite::SqliteRow};
@@ -128,12 +128,7 @@ impl Port for Outbox {
     async fn backlog(&self) -> Result<Backlog, Error> {
         let query = sqlx::query(AssertSqlSafe(self.statements.backlog.clone()));
         let row = query.fetch_one(self.database.reader()).await.map_err(failed)?;
-        let rows = |column: &str| row.try_get::<i64, _>(column).map(|rows| u64::try_from(rows).unwrap_or(0));
-        Ok(Backlog {
-            pending: rows("pending").map_err(failed)?,
-            failed: rows("failed").map_err(failed)?,
-            oldest_pending: readable_time_in(&row, "oldest_pending").map_err(failed)?,
-        })
+        backlog_of(&row).map_err(failed)
     }
 
     async fn insert(&self, events: &[NewEvent]) -> Result<Vec<Uuid>, Error> {
@@ -241,6 +236,21 @@ fn settled_row_of(row: &SqliteRow) -> Result<SettledRow, sqlx::Error> {
     })
 }
 
+fn backlog_of(row: &SqliteRow) -> Result<Backlog, sqlx::Error> {
+    let count = |column: &str| Ok::<_, sqlx::Error>(row.try_get::<i64, _>(column)?.unsigned_abs());
+    let number = |column: &str| row.try_get::<Option<i64>, _>(column);
+    let counted = count("pending")?;
+    let estimated = counted > COUNTED;
+    let pending = match (number("first")?, number("last")?, number("newest")?) {
+        (Some(first), Some(last), Some(newest)) if estimated => {
+            Backlog::estimate(counted, (first, last), newest)
+        }
+        _ => counted.min(COUNTED),
+    };
+    let oldest_pending = readable_time_in(row, "oldest_pending")?;
+    Ok(Backlog { pending, estimated, failed: count("failed")?, oldest_pending })
+}
+
 fn record_of(row: &SqliteRow) -> Result<Record, sqlx::Error> {
     let text = |column| text_in(row, column).map(Option::unwrap_or_default);
     Ok(Record {
@@ -323,8 +333,11 @@ impl Statements {
             processed_before: settled_before("processed").into(),
             failed_before: settled_before("failed").into(),
             backlog: format!(
-                "SELECT (SELECT count(*) FROM {table} WHERE status = 'pending') AS pending, \
-                 (SELECT count(*) FROM {table} WHERE status = 'failed') AS failed, \
+                "SELECT (SELECT count(*) FROM (SELECT 1 FROM {table} WHERE status = 'pending' LIMIT {COUNTED} + 1)) \
+                 AS pending, (SELECT min(id) FROM {table} WHERE status = 'pending') AS first, \
+                 (SELECT id FROM {table} WHERE status = 'pending' ORDER BY id LIMIT 1 OFFSET {COUNTED}) AS last, \
+                 (SELECT max(id) FROM {table} WHERE status = 'pending') AS newest, \
+                 (SELECT count(*) FROM (SELECT 1 FROM {table} WHERE status = 'failed' LIMIT {COUNTED})) AS failed, \
                  (SELECT created_at FROM {table} WHERE id = \
                  (SELECT min(id) FROM {table} WHERE status = 'pending')) AS oldest_pending"
             )

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{TimeDelta, Utc};
-use factline_pipeline::outage::Error;
+use factline_pipeline::{outage::Error, outbox::COUNTED};
 use sqlx::{
     Row as _, Sqlite,
     query::Query,
@@ -10,7 +10,9 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::{dead_letters::listing, failed, optional_time_in, parsed_in, store::Store, text_of, time_in};
+use super::{
+    dead_letters::listing, deployment, failed, optional_time_in, parsed_in, store::Store, text_of, time_in,
+};
 use crate::{
     observation::{OpenLetters, Retrying},
     records::{
@@ -98,11 +100,12 @@ impl Records for Store {
 
     async fn open_letters(&self) -> Result<OpenLetters, Error> {
         let select = sqlx::query(
-            "SELECT count(*) FILTER (WHERE status = 'open') AS open, \
-             min(dead_at) FILTER (WHERE status = 'open') AS oldest, \
-             count(*) FILTER (WHERE dead_at > ?1) AS recent FROM dead_letters WHERE status = 'open' OR dead_at > ?1",
+            "SELECT (SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE status = 'open' LIMIT ?2)) AS open, \
+             (SELECT min(dead_at) FROM dead_letters WHERE status = 'open') AS oldest, \
+             (SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE dead_at > ?1 LIMIT ?2)) AS recent",
         )
-        .bind(text_of(Utc::now() - TimeDelta::minutes(10)));
+        .bind(text_of(Utc::now() - TimeDelta::minutes(10)))
+        .bind(i64::try_from(COUNTED).unwrap_or(i64::MAX));
         let letters = |row: &SqliteRow| {
             Ok(OpenLetters {
                 open: row.try_get::<i64, _>("open")?.unsigned_abs(),
@@ -130,6 +133,10 @@ impl Records for Store {
             })
         };
         self.all(select, retrying).await
+    }
+
+    async fn deployment(&self) -> Result<Uuid, Error> {
+        deployment::select(self.database.reader()).await
     }
 
     async fn totals(&self) -> Result<Totals, Error> {

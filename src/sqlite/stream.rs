@@ -10,12 +10,14 @@ use async_trait::async_trait;
 use factline_pipeline::{
     event::Event,
     outage::Error,
-    stream::{AtCap, Carried, Delivered, EventStream, GroupLag, Partition, Position, Reader, partition_of},
+    stream::{
+        AtCap, Carried, Delivered, EventStream, GroupLag, Identity, Partition, Position, Reader, partition_of,
+    },
 };
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Database,
+    Database, deployment,
     entries::{self, Entry, Place},
     failed, groups, json,
 };
@@ -206,6 +208,31 @@ impl EventStream for Stream {
 
     async fn topics(&self) -> Result<Vec<String>, Error> {
         entries::select_topics(self.database.reader()).await
+    }
+
+    async fn length(&self, partition: &Partition) -> Result<u64, Error> {
+        entries::select_length(self.database.reader(), partition).await
+    }
+
+    async fn discard_unread(&self, partition: &Partition) -> Result<u64, Error> {
+        let mut discarded = 0;
+        loop {
+            let mut transaction = self.database.write().await?;
+            let batch = entries::delete_unread(&mut transaction, partition, TRIM_BATCH).await?;
+            transaction.commit().await.map_err(failed)?;
+            discarded += batch;
+            if batch < TRIM_BATCH as u64 {
+                return Ok(discarded);
+            }
+        }
+    }
+
+    async fn identity(&self) -> Result<Identity, Error> {
+        Ok(Identity {
+            id: deployment::select(self.database.reader()).await?.to_string(),
+            partitions: self.partitions,
+            place: format!("file {}", self.database.path().display()),
+        })
     }
 
     fn partitions(&self, topic: &str) -> Vec<Partition> {

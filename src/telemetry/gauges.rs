@@ -171,7 +171,10 @@ fn register_servers(gauge: Gauge<'_>) {
         "How long the transaction has been open that keeps dead rows from being cleared away",
         |state, put| {
             databases(state, |of, server| {
-                put.observe(server.oldest_transaction.as_ref().map_or(0.0, |one| one.age_seconds), of);
+                put.observe(
+                    server.oldest_transaction.as_ref().and_then(|one| one.age_seconds).unwrap_or_default(),
+                    of,
+                );
             });
         },
     );

@@ -124,7 +124,7 @@ async fn times_as_text_are_read_in_every_accepted_form() {
     }
     assert!(rows[4].event.as_ref().unwrap().occurred_at > day(1));
     let backlog = outbox.backlog().await.unwrap();
-    assert_eq!(backlog, Backlog { pending: 5, failed: 0, oldest_pending: Some(day(0)) });
+    assert_eq!(backlog, Backlog { pending: 5, estimated: false, failed: 0, oldest_pending: Some(day(0)) });
 }
 
 #[tokio::test]

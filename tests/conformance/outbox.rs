@@ -26,6 +26,7 @@ for_every_outbox! {
         events_are_inserted_all_or_none,
         an_event_keeps_the_id_that_it_was_given,
         the_backlog_counts_what_waits_and_what_failed,
+        a_large_backlog_is_estimated,
         processed_rows_are_deleted_in_helpings_after_their_time,
         processed_rows_of_unknown_time_do_not_keep_others_from_being_deleted,
         a_time_that_no_event_can_have_costs_nothing_but_itself,
@@ -232,7 +233,33 @@ async fn the_backlog_counts_what_waits_and_what_failed(fixture: &OutboxFixture) 
     outbox.mark_failed(&[(all[1].clone(), "why".into())]).await.unwrap();
     let oldest_pending = outbox.find(inserted[2]).await.unwrap().unwrap().created_at;
     assert!(oldest_pending.is_some());
-    assert_eq!(outbox.backlog().await.unwrap(), Backlog { pending: 3, failed: 1, oldest_pending });
+    assert_eq!(
+        outbox.backlog().await.unwrap(),
+        Backlog { pending: 3, estimated: false, failed: 1, oldest_pending }
+    );
+}
+
+/// However much waits, so many rows are looked at; the others are taken to be as close to each other.
+async fn a_large_backlog_is_estimated(fixture: &OutboxFixture) {
+    let sql = |rows: &str| {
+        format!(
+            "INSERT INTO outbox_events (topic, key, event_type, payload) SELECT 'chat', 'c', 't', '{{}}' FROM {rows}"
+        )
+    };
+    let (sqlite, postgres) = (
+        sql(
+            "(WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 25000) SELECT n FROM n)",
+        ),
+        sql("generate_series(1, 25000)"),
+    );
+    fixture.sql.run(sqlite.leak(), postgres.leak()).await;
+    let thin_out = "DELETE FROM outbox_events WHERE id % 5 = 0";
+    fixture.sql.run(thin_out, thin_out).await;
+    let fail = "UPDATE outbox_events SET status = 'failed' WHERE id % 5 = 1 AND id < 100";
+    fixture.sql.run(fail, fail).await;
+    let backlog = fixture.outbox.backlog().await.unwrap();
+    assert!(backlog.estimated && backlog.pending.abs_diff(19_980) < 100, "{backlog:?}");
+    assert!(backlog.failed == 20 && backlog.oldest_pending.is_some(), "{backlog:?}");
 }
 
 async fn processed_rows_are_deleted_in_helpings_after_their_time(fixture: &OutboxFixture) {

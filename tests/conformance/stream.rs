@@ -6,14 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::Utc;
 use factline_pipeline::{
     event::Event,
-    stream::{AtCap, Carried, Delivered, EventStream, GroupLag, Partition, Reader, partition_of},
+    stream::{AtCap, Carried, Delivered, EventStream, GroupLag, Partition, PendingFor, Reader, partition_of},
 };
 use uuid::Uuid;
 
 use super::{
-    adapters::{PARTITIONS, StreamFixture},
+    adapters::{PARTITIONS, StreamFixture, stream_on_redis, stream_on_sqlite},
     samples::{TOPIC, event, events_in, key_in, partition, sequences},
 };
 
@@ -30,6 +31,8 @@ for_every_stream! {
         several_may_append_at_once,
         a_partition_at_its_cap_says_so_until_it_is_trimmed,
         the_lag_counts_what_waits_and_what_is_pending,
+        a_group_that_is_done_with_everything_has_no_oldest_entry,
+        streams_keep_their_identity_and_differ_from_others,
         topics_and_partitions_are_known,
         what_a_partition_carries_is_paged_newest_first,
         a_topic_that_others_alone_append_to_is_known_to_its_groups,
@@ -269,15 +272,48 @@ async fn the_lag_counts_what_waits_and_what_is_pending(fixture: &StreamFixture) 
     let mut lag = stream.lag(&topics).await.unwrap();
     lag.retain(|lag| lag.partition == partition(1));
     lag.sort_by(|a, b| a.group.cmp(&b.group));
-    let expected = |group: &str, undelivered, pending| GroupLag {
+    let oldest: Vec<_> = lag.iter().map(|lag| lag.oldest.unwrap()).collect();
+    assert!(oldest.iter().all(|time| (Utc::now() - *time).num_seconds().abs() < 60), "{oldest:?}");
+    assert!(oldest[1] <= oldest[0], "h has still to read the first one");
+    let expected = |group: &str, undelivered, pending_for: &[PendingFor], oldest| GroupLag {
         group: group.into(),
         partition: partition(1),
         length: 5,
         undelivered: Some(undelivered),
-        pending,
+        pending: pending_for.iter().map(|one| one.entries).sum(),
+        pending_for: pending_for.to_vec(),
+        oldest: Some(oldest),
     };
-    assert_eq!(lag, [expected("g", 2, 2), expected("h", 5, 0)]);
+    let for_a = PendingFor { consumer: "a".into(), entries: 2 };
+    assert_eq!(lag, [expected("g", 2, &[for_a], oldest[0]), expected("h", 5, &[], oldest[1])]);
     assert_eq!(stream.lag(&["elsewhere".to_owned()]).await.unwrap(), []);
+}
+
+async fn a_group_that_is_done_with_everything_has_no_oldest_entry(fixture: &StreamFixture) {
+    let stream = &*fixture.stream;
+    stream.ensure_group("g", &[partition(1)]).await.unwrap();
+    let oldest = async || {
+        let lag = stream.lag(&[TOPIC.to_owned()]).await.unwrap();
+        lag.iter().find_map(|lag| lag.oldest)
+    };
+    assert_eq!(oldest().await, None, "there was never anything");
+    append(stream, &events_in(1, 1)).await;
+    let appended = oldest().await.unwrap();
+    let read = stream.read_new(&reader("g", "a"), &[partition(1)], 1, SOON).await.unwrap();
+    assert_eq!(oldest().await, Some(appended), "what is pending is not done");
+    stream.acknowledge("g", &partition(1), &[read[0].position]).await.unwrap();
+    assert_eq!(oldest().await, None);
+}
+
+async fn streams_keep_their_identity_and_differ_from_others(fixture: &StreamFixture) {
+    let identity = fixture.stream.identity().await.unwrap();
+    assert_eq!(identity.partitions, PARTITIONS);
+    assert_eq!(fixture.open_elsewhere(9).await.identity().await.unwrap(), identity);
+    append(&*fixture.stream, &events_in(1, 1)).await;
+    assert_eq!(fixture.stream.identity().await.unwrap(), identity);
+    for other in [stream_on_sqlite().await, stream_on_redis().await] {
+        assert_ne!(other.stream.identity().await.unwrap().id, identity.id);
+    }
 }
 
 async fn topics_and_partitions_are_known(fixture: &StreamFixture) {

@@ -105,11 +105,54 @@ fn an_event_id_is_written_once() {
 #[test]
 fn an_unknown_event_is_an_error_and_wrong_usage_has_its_own_code() {
     let folder = Folder::new();
+    assert!(folder.run(&["migrate", "up"]).status.success());
     let unknown = folder.run(&["explain", "chat-1769035355992"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(text(&unknown.stderr).contains("no event chat-1769035355992"));
     assert_eq!(folder.run(&["emmit"]).status.code(), Some(2));
     assert_eq!(folder.run(&["facts", "--limit", "0"]).status.code(), Some(2));
+}
+
+#[test]
+fn only_those_commands_make_a_database_that_are_for_that() {
+    let folder = Folder::new();
+    let event = "0198c0de-0000-7000-8000-000000000001";
+    for (arguments, code) in [
+        (&["status"][..], 3),
+        (&["doctor", "--watch", "1ms"], 3),
+        (&["facts"], 1),
+        (&["explain", event], 1),
+        (&["dlq", "list"], 1),
+        (&["ledger", "show", event], 1),
+        (&["verify"], 1),
+        (&["reconcile", "--dry-run"], 1),
+        (&["stream", "drop", "chat"], 1),
+    ] {
+        let output = folder.run(arguments);
+        let told = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
+        assert!(told.contains("there is no database here") && told.contains(".url"), "{arguments:?}: {told}");
+        assert!(told.contains(folder.0.path().to_str().unwrap()), "{arguments:?}: {told}");
+    }
+    assert_eq!(folder.run(&["migrate", "status"]).status.code(), Some(3));
+    let left = text(&folder.run(&["migrate", "down", "--yes"]).stdout);
+    assert!(left.contains("nothing is applied"), "{left}");
+    assert!(!folder.0.path().join("factline-data").exists(), "none of them made anything");
+    assert!(folder.run(&["emit", r#"{"conversation_id": "c", "content": "x"}"#]).status.success());
+    assert_eq!(folder.pending(), 1);
+}
+
+/// An outbox that was there before us is nobody's to migrate.
+#[tokio::test]
+async fn an_outbox_of_the_applications_own_lacks_no_migration() {
+    let stage = Stage::unmigrated().await;
+    assert_eq!(stage.run(&["migrate", "status"]).status.code(), Some(3));
+    assert!(stage.run(&["migrate", "up", "--store-only"]).status.success());
+    assert_eq!(stage.run(&["migrate", "status"]).status.code(), Some(3), "there is no outbox at all");
+    stage.execute("CREATE TABLE outbox_events (id bigint PRIMARY KEY)").await;
+    let status = stage.run(&["migrate", "status"]);
+    assert_eq!(status.status.code(), Some(0));
+    assert!(text(&status.stdout).contains("the application's own"), "{}", text(&status.stdout));
 }
 
 #[test]
@@ -141,7 +184,7 @@ async fn source_and_store_share_a_database_and_leave_nothing_of_each_other_behin
     assert!(store.status.success(), "{}", text(&store.stderr));
     let kept = "SELECT count(*) FROM pg_class WHERE oid IN (to_regclass('outbox_events'))";
     assert_eq!(stage.count(kept).await, 1);
-    assert!(stage.run(&["migrate", "down", "--yes"]).status.success());
+    while !text(&stage.run(&["migrate", "down", "--yes"]).stdout).contains("nothing is applied") {}
     let tables = "SELECT count(*) FROM pg_tables WHERE schemaname IN ('public', 'factline') \
                   AND tablename NOT LIKE '%migrations'";
     assert_eq!(stage.count(tables).await, 0);

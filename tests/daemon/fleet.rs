@@ -43,7 +43,7 @@ async fn partitions_are_shared_evenly_and_again_when_a_daemon_joins_dies_or_stop
     assert_eq!(
         stage
             .count(
-                "SELECT count(*) FROM factline.leases WHERE name LIKE 'member:%' \
+                "SELECT count(*) FROM factline.leases WHERE name LIKE 'member:group:%' \
                             AND expires_at > clock_timestamp()"
             )
             .await,

@@ -6,6 +6,8 @@ mod configuration;
 mod crash;
 mod custom_outbox;
 mod dead_letters;
+mod doctor;
+mod doctor_servers;
 mod embedded;
 mod fleet;
 mod http;

@@ -28,7 +28,7 @@ use factline_pipeline::{
     ledger::{Horizons, Ledger, Recorded, Recording},
     outage::Error,
     outbox::{Backlog, Claim, NewEvent, Outbox, Record, Row, RowId, Settled, SettledRow, Status},
-    stream::{AtCap, Carried, Delivered, EventStream, GroupLag, Partition, Position, Reader},
+    stream::{AtCap, Carried, Delivered, EventStream, GroupLag, Identity, Partition, Position, Reader},
 };
 use uuid::Uuid;
 
@@ -162,6 +162,15 @@ impl EventStream for Buggy<dyn EventStream> {
     async fn topics(&self) -> Result<Vec<String>, Error> {
         self.inner.topics().await
     }
+    async fn length(&self, partition: &Partition) -> Result<u64, Error> {
+        self.inner.length(partition).await
+    }
+    async fn discard_unread(&self, partition: &Partition) -> Result<u64, Error> {
+        self.inner.discard_unread(partition).await
+    }
+    async fn identity(&self) -> Result<Identity, Error> {
+        self.inner.identity().await
+    }
     fn partitions(&self, topic: &str) -> Vec<Partition> {
         self.inner.partitions(topic)
     }
@@ -263,7 +272,7 @@ async fn panic_under(strategy: &str) {
         adapters,
         parts: Parts::All,
         admin: admin::Params { listener: None, state },
-        process: app::Process::default(),
+        process: app::Process::new(&config.instance),
     };
     let tree = factline_supervision::start(app::tree(wiring)).await.unwrap();
 

@@ -17,7 +17,7 @@ const LIBRARIES: [&str; 3] = [
 ];
 
 /// The environment of a process that lives an hour ago; `None`, with the reason printed, where that cannot be had.
-fn an_hour_ago() -> Option<[(&'static str, &'static str); 3]> {
+pub(crate) fn an_hour_ago() -> Option<[(&'static str, &'static str); 3]> {
     let library = LIBRARIES.into_iter().find(|library| Path::new(library).exists());
     let works = library.is_some_and(|library| {
         let date = Command::new("date").env("LD_PRELOAD", library).env("FAKETIME", "-1h").status();

@@ -25,7 +25,7 @@ mod postgres;
 
 mod network;
 
-mod clock;
+pub(crate) mod clock;
 
 mod inputs;
 

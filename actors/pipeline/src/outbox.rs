@@ -88,15 +88,31 @@ pub struct SettledRow {
     pub processed_at: Option<DateTime<Utc>>,
 }
 
+/// So many rows are counted: asking how much waits must not take longer the more waits.
+pub const COUNTED: u64 = 10_000;
+
 /// How much waits in the outbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Backlog {
-    /// Pending rows.
+    /// Pending rows: counted, up to [`COUNTED`]; estimated beyond, or where that is not possible, [`COUNTED`].
     pub pending: u64,
-    /// Failed rows.
+    /// Whether there are more pending rows than are counted.
+    pub estimated: bool,
+    /// Failed rows; not counted beyond [`COUNTED`].
     pub failed: u64,
     /// When the oldest pending row was created.
     pub oldest_pending: Option<DateTime<Utc>>,
+}
+
+impl Backlog {
+    /// How many pending rows there are up to the number `newest`, if the first `counted` have the numbers from `first`
+    /// to `last`, and the others lie as close to each other.
+    #[must_use]
+    pub fn estimate(counted: u64, (first, last): (i64, i64), newest: i64) -> u64 {
+        let span = |to: i64| (i128::from(to) - i128::from(first) + 1).max(1);
+        let estimate = i128::from(counted) * span(newest) / span(last);
+        u64::try_from(estimate).unwrap_or(u64::MAX).max(counted)
+    }
 }
 
 /// An event that is to be written to the outbox.
@@ -170,7 +186,7 @@ pub trait Outbox: Send + Sync {
     /// many.
     async fn mark_pending(&self, rows: &[RowId]) -> Result<u64, Error>;
 
-    /// How much waits. Looks at pending and failed rows only.
+    /// How much waits. Looks at pending and failed rows only, and at no more than [`COUNTED`] of each.
     async fn backlog(&self) -> Result<Backlog, Error>;
 
     /// Writes events, all or none, and gives their ids.
@@ -185,4 +201,17 @@ pub trait Outbox: Send + Sync {
 
     /// Deletes at most `limit` rows that were processed before `before`; says how many.
     async fn delete_processed(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, Error>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_counted_is_taken_to_lie_as_close_as_what_is() {
+        assert_eq!(Backlog::estimate(100, (1, 100), 1_000), 1_000);
+        assert_eq!(Backlog::estimate(100, (1, 200), 1_000), 500);
+        assert_eq!(Backlog::estimate(100, (i64::MIN, i64::MIN + 99), i64::MAX), u64::MAX);
+        assert_eq!(Backlog::estimate(100, (7, 7), 7), 100, "never less than was counted");
+    }
 }

@@ -3,7 +3,8 @@
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use serde::{Serialize, Serializer};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -112,6 +113,38 @@ pub struct GroupLag {
     pub undelivered: Option<u64>,
     /// Entries delivered and not acknowledged.
     pub pending: u64,
+    /// For whom they are pending.
+    pub pending_for: Vec<PendingFor>,
+    /// When the oldest entry was appended that the group is not done with, by the stream's clock.
+    pub oldest: Option<DateTime<Utc>>,
+}
+
+impl GroupLag {
+    /// Entries that the group is not done with, as far as the server can tell.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.pending + self.undelivered.unwrap_or_default()
+    }
+}
+
+/// What one consumer has pending.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingFor {
+    /// The consumer.
+    pub consumer: String,
+    /// How many entries.
+    pub entries: u64,
+}
+
+/// What tells streams from all others: whoever reads it knows whether two daemons use the same ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// Made with the streams, and lost with them.
+    pub id: String,
+    /// Partitions of every topic.
+    pub partitions: u16,
+    /// Where they are, as people call it, without secrets.
+    pub place: String,
 }
 
 /// A partition that holds as many entries as it may.
@@ -215,11 +248,20 @@ pub trait EventStream: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Carried>, Error>;
 
-    /// How every known group stands in every partition of these topics.
+    /// How every known group stands in every partition of these topics. In a fixed number of round trips.
     async fn lag(&self, topics: &[String]) -> Result<Vec<GroupLag>, Error>;
 
     /// All topics that anything was appended to, or that a group was made known to.
     async fn topics(&self) -> Result<Vec<String>, Error>;
+
+    /// Entries of a partition, whoever has read them.
+    async fn length(&self, partition: &Partition) -> Result<u64, Error>;
+
+    /// Deletes all entries of a partition that no group reads, and none of one that any reads; says how many.
+    async fn discard_unread(&self, partition: &Partition) -> Result<u64, Error>;
+
+    /// Which streams these are.
+    async fn identity(&self) -> Result<Identity, Error>;
 
     /// All partitions of a topic.
     fn partitions(&self, topic: &str) -> Vec<Partition>;

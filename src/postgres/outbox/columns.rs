@@ -138,7 +138,7 @@ async fn column_types(
 }
 
 /// `chat.outbox_events` as `"chat"."outbox_events"`.
-pub(super) fn quoted(name: &str) -> String {
+pub(in crate::postgres) fn quoted(name: &str) -> String {
     let parts = name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\"")));
     parts.collect::<Vec<_>>().join(".")
 }

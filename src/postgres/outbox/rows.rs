@@ -4,7 +4,7 @@ use chrono::{DateTime, Datelike, Utc};
 use factline_pipeline::{
     cloudevent::{self, Malformed, RawEntry},
     event::Event,
-    outbox::{Record, Row, RowId, SettledRow},
+    outbox::{Backlog, COUNTED, Record, Row, RowId, SettledRow},
     time,
 };
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,20 @@ pub(super) fn settled(row: &PgRow, id_kind: IdKind) -> Result<SettledRow, sqlx::
         created_at: readable_time(row, "created_at", "created_at_text")?,
         processed_at: readable_time(row, "processed_at", "processed_at_text")?,
     })
+}
+
+/// How much waits.
+pub(super) fn backlog(row: &PgRow) -> Result<Backlog, sqlx::Error> {
+    let count = |column: &str| Ok::<_, sqlx::Error>(row.try_get::<i64, _>(column)?.unsigned_abs());
+    let number = |column: &str| row.try_get::<Option<i64>, _>(column);
+    let (counted, first, last) = (count("pending")?, number("first")?, number("last")?);
+    let estimated = counted > COUNTED;
+    let pending = match (first, last, number("newest")?) {
+        (Some(first), Some(last), Some(newest)) => Backlog::estimate(counted, (first, last), newest),
+        _ => counted.min(COUNTED),
+    };
+    let oldest_pending = readable_time(row, "created_at", "created_at_text")?;
+    Ok(Backlog { pending, estimated, failed: count("failed")?, oldest_pending })
 }
 
 /// The row as the attributes of an entry; what is NULL is not there.

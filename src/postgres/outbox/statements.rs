@@ -3,7 +3,7 @@
 //! What a row holds is read as text or bytes and judged in Rust: a cast or an operator that one row's content made fail
 //! would fail the claim, and with it all rows.
 
-use factline_pipeline::outage::Error;
+use factline_pipeline::{outage::Error, outbox::COUNTED};
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection, SqlSafeStr as _, error::DatabaseError};
 
 use super::columns::{TableColumns, quoted};
@@ -276,14 +276,24 @@ fn pages(parts: &Parts, columns: &TableColumns<'_>, selected: &str, wanted: &str
 }
 
 fn backlog(parts: &Parts, columns: &TableColumns<'_>) -> Result<String, String> {
-    let Parts { at, order, status, .. } = parts;
+    let Parts { at, id, id_kind, order, status, .. } = parts;
     let (created_at, created_text) = read_time(columns.time("created_at")?.as_ref());
+    let pending = format!("FROM {at} WHERE {status} = 'pending'");
+    // Numbers that give the order say how far the rows beyond those counted reach.
+    let (number, newest) = if *id_kind == IdKind::Number && columns.optional("order").is_none() {
+        (format!("{id}::bigint"), format!("SELECT {id}::bigint {pending} ORDER BY {id} DESC LIMIT 1"))
+    } else {
+        ("NULL::bigint".to_owned(), "SELECT NULL::bigint".to_owned())
+    };
     Ok(format!(
-        "SELECT (SELECT count(*) FROM {at} WHERE {status} = 'pending') AS pending, \
-         (SELECT count(*) FROM {at} WHERE {status} = 'failed') AS failed, \
-         oldest.created_at, oldest.created_at_text FROM (SELECT true) AS one LEFT JOIN \
-         (SELECT {created_at} AS created_at, {created_text} AS created_at_text FROM {at} \
-         WHERE {status} = 'pending' ORDER BY {order} LIMIT 1) AS oldest ON true"
+        "WITH pending AS MATERIALIZED (SELECT {number} AS number {pending} ORDER BY {order} LIMIT {COUNTED} + 1), \
+         failed AS MATERIALIZED (SELECT FROM {at} WHERE {status} = 'failed' ORDER BY {order} LIMIT {COUNTED}), \
+         counted AS (SELECT count(*) AS rows, min(number) AS first, max(number) AS last FROM pending) \
+         SELECT counted.rows AS pending, counted.first, counted.last, \
+         CASE WHEN counted.rows > {COUNTED} THEN ({newest}) END AS newest, \
+         (SELECT count(*) FROM failed) AS failed, oldest.created_at, oldest.created_at_text \
+         FROM counted LEFT JOIN (SELECT {created_at} AS created_at, {created_text} AS created_at_text {pending} \
+         ORDER BY {order} LIMIT 1) AS oldest ON true"
     ))
 }
 

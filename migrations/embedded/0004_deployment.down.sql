@@ -1,0 +1,2 @@
+DROP INDEX dead_letters_dead_at;
+DROP TABLE deployment;

@@ -1,0 +1,71 @@
+//! The daemon on `admin.bind`: whether it answers, is the right one, and how its parts do.
+
+use serde_json::{Value, json};
+
+use super::{Daemon, Finding, Scene};
+
+const CHECK: &str = "daemon";
+
+pub(super) fn answers(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
+    let bind = &scene.config.admin.bind;
+    findings.push(match &scene.daemon {
+        Daemon::NotConfigured => return,
+        Daemon::Silent(reason) => Finding::problem(CHECK, format!("no daemon answers on {bind}: {reason}"))
+            .next("factline run")
+            .data(json!({ "bind": bind })),
+        Daemon::Answers { tree: Err(reason), .. } => {
+            Finding::warning(CHECK, format!("the daemon on {bind} does not show its tree: {reason}"))
+                .next("export FACTLINE_TOKEN=…")
+        }
+        Daemon::Answers { .. } => Finding::ok(CHECK, format!("the daemon on {bind} answers")),
+    });
+}
+
+pub(super) fn works_on_this_deployment(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
+    let (Daemon::Answers { deployment: Some(theirs), .. }, Some(store)) = (&scene.daemon, scene.store())
+    else {
+        return;
+    };
+    let ours = store.deployment.to_string();
+    if *theirs != ours {
+        let bind = &scene.config.admin.bind;
+        findings.push(
+            Finding::problem(
+                "deployment",
+                format!(
+                    "the daemon on {bind} works on deployment {theirs}, but store.url leads to {ours}: it is \
+                     another one's daemon, or this folder is not where its configuration is"
+                ),
+            )
+            .next("factline config show")
+            .data(json!({ "daemon": theirs, "store": ours })),
+        );
+    }
+}
+
+/// Whoever is not running, or says that it is unwell.
+pub(super) fn parts(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
+    if let Daemon::Answers { tree: Ok(tree), .. } = &scene.daemon {
+        let before = findings.len();
+        unwell(tree, findings);
+        if findings.len() == before {
+            findings.push(Finding::ok("tree", "every actor runs"));
+        }
+    }
+}
+
+fn unwell(node: &Value, findings: &mut Vec<Finding>) {
+    let text = |field: &str| node[field].as_str().unwrap_or_default();
+    let (path, state) = (text("path"), text("state"));
+    let condition = node["condition"]["kind"].as_str().unwrap_or_default();
+    let data = json!({ "path": path, "state": state, "condition": node["condition"] });
+    if state != "running" {
+        let finding = Finding::problem("tree", format!("{path} is {state}"));
+        findings.push(finding.next("factline status").data(data));
+    } else if matches!(condition, "degraded" | "paused") {
+        let reason = node["condition"]["reason"].as_str().unwrap_or_default();
+        let finding = Finding::problem("tree", format!("{path} is {condition}: {reason}"));
+        findings.push(finding.next("factline status").data(data));
+    }
+    node["children"].as_array().into_iter().flatten().for_each(|child| unwell(child, findings));
+}
