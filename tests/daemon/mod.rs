@@ -6,6 +6,7 @@ mod configuration;
 mod crash;
 mod custom_outbox;
 mod dead_letters;
+mod drill;
 mod embedded;
 mod fleet;
 mod http;

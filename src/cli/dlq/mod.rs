@@ -54,7 +54,7 @@ enum Action {
 
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<Verdict> {
     let databases = super::databases(config).await?;
-    let by = arguments.by.unwrap_or_else(whoever_runs_this);
+    let by = arguments.by.unwrap_or_else(super::whoever_runs_this);
     match arguments.action {
         Action::List(command) => list::run(&command, &databases).await,
         Action::Show(command) => show::run(&command, &databases).await,
@@ -65,11 +65,6 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         Action::Report(command) => report::run(&command, &databases).await,
         Action::Purge(command) => command.run(&databases, &by).await,
     }
-}
-
-fn whoever_runs_this() -> String {
-    let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
-    format!("{user}@{}", gethostname::gethostname().to_string_lossy())
 }
 
 /// Which letters.
