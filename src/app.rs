@@ -120,7 +120,7 @@ fn topics(config: &Config) -> Vec<String> {
 }
 
 /// Who this process is in leases and consumer names: nobody else, ever.
-fn holder_name(instance: &str) -> String {
+pub(crate) fn holder_name(instance: &str) -> String {
     let name = if instance.is_empty() {
         gethostname::gethostname().to_string_lossy().into_owned()
     } else {

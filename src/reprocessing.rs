@@ -15,6 +15,7 @@ use factline_pipeline::{
     dead_letter::{self, ErrorKind, Stage},
     extraction,
     extractor::Extractor,
+    lease::Keeper,
     ledger::{Outcome, Recording},
     outage::{self, Error},
     outbox::NewEvent,
@@ -30,6 +31,7 @@ use crate::{
 };
 
 mod event;
+mod presence;
 
 /// How often a store is asked that does not answer.
 const STORE_ATTEMPTS: u32 = 6;
@@ -111,6 +113,8 @@ impl Limits {
 /// Reprocesses letters in somebody's name.
 pub struct Reprocessor {
     databases: Databases,
+    /// Tells others which runs are worked.
+    keeper: Keeper,
     by: String,
     /// What each finds facts with, and how long one of them may take.
     groups: BTreeMap<String, (Vec<Arc<dyn Extractor>>, Duration)>,
@@ -124,12 +128,29 @@ impl Reprocessor {
             .groups
             .iter()
             .map(|group| (group.name.clone(), (app::extractors(config, group), group.extract_timeout)));
-        Self { databases, by: by.to_owned(), groups: groups.collect() }
+        let keeper = Keeper {
+            leases: databases.leases.clone(),
+            holder: app::holder_name(&config.instance),
+            ttl: config.store.lease_ttl,
+        };
+        Self { keeper, databases, by: by.to_owned(), groups: groups.collect() }
     }
 
     /// Takes the letters in their order and tells of each. Says why it stopped before the last, if it did; what it
     /// did not come to is open again then.
+    ///
+    /// Meanwhile others are told that somebody is at it.
     pub async fn run(
+        &self,
+        letters: &[Selected],
+        limits: Limits,
+        tally: &mut Tally,
+        told: impl FnMut(Selected, &Turn),
+    ) -> Result<Option<String>, Error> {
+        self.attending(letters, self.take_turns(letters, limits, tally, told)).await
+    }
+
+    async fn take_turns(
         &self,
         letters: &[Selected],
         limits: Limits,

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Verdict,
+    event_name::{self, event_meant},
     facts::facts_table,
     print, print_json,
     table::{counted, time},
@@ -18,7 +19,7 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// The event's id, as it is in the outbox or in a dead letter
+    /// The event's id, as it is in the outbox or in a dead letter; or the letter's id
     event_id: String,
     /// Print it as JSON
     #[arg(long)]
@@ -38,18 +39,16 @@ struct Story {
 
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<Verdict> {
     let databases = super::databases(config).await?;
-    let letters = DeadLetterFilter {
-        event_id: Some(arguments.event_id.clone()),
-        limit: 100,
-        ..DeadLetterFilter::default()
-    };
+    let event_id = event_meant(databases.records.as_ref(), &arguments.event_id).await?;
+    let letters =
+        DeadLetterFilter { event_id: Some(event_id.clone()), limit: 100, ..DeadLetterFilter::default() };
     let mut story = Story {
         outbox: None,
         ledger: Vec::new(),
         attempts: Vec::new(),
         facts: Vec::new(),
         dead_letters: databases.records.dead_letters(&letters).await?,
-        event_id: arguments.event_id,
+        event_id,
     };
     // An id that is no UUID never gets further than a dead letter.
     if let Ok(id) = Uuid::try_parse(&story.event_id) {
@@ -61,7 +60,8 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
     }
     let known = story.outbox.is_some() || !story.ledger.is_empty() || !story.dead_letters.is_empty();
     known.then_some(()).with_context(|| {
-        format!("no event {} in the outbox, the ledger or the dead letters; check the id", story.event_id)
+        let advice = event_name::advice(&story.event_id);
+        format!("no event {} in the outbox, the ledger or the dead letters; {advice}", story.event_id)
     })?;
     if arguments.json {
         print_json(&story)?;

@@ -25,6 +25,7 @@ mod demo;
 mod dlq;
 mod drill;
 mod emit;
+mod event_name;
 mod explain;
 mod facts;
 mod health;

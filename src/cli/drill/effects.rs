@@ -90,9 +90,9 @@ impl Scene<'_> {
     /// Says what stays of so many events.
     pub(super) fn tell_remains(&self, journal: &mut Journal, events: usize) {
         journal.remains(format!(
-            "{events} rows in the outbox, as many in the ledger of each of {}, and no fact; they go with their retention \
-             time and not before, for the ledger's keep the others from being published again",
-            self.groups.join(", ")
+            "{events} rows in the outbox, and as many in the ledger for group {}; they state nothing, and go with \
+             relay.retention and janitor.ledger_retention: deleted by hand, they would look like lost events",
+            self.groups.join(" and for group ")
         ));
     }
 }

@@ -120,7 +120,8 @@ impl Journal {
         }
         let verdict = if self.passed { "passed" } else { "failed" };
         let mut parts = vec![checks.to_string(), figures.to_string()];
-        parts.extend(self.remains.iter().map(|what| format!("remains: {what}")));
+        let remains: Vec<String> = self.remains.iter().map(|what| format!("remains: {what}")).collect();
+        parts.extend((!remains.is_empty()).then(|| remains.join("\n")));
         parts.push(format!("{verdict}: {}", self.drill));
         parts.join("\n\n")
     }
