@@ -1,4 +1,4 @@
-//! What the daemons say over HTTP: how their actors do, and how often they were restarted.
+//! What the daemons say over HTTP: how their actors do, how often they were restarted, and what came twice.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -41,14 +41,29 @@ impl Daemons {
     pub(super) async fn look(&self) -> Trees {
         let mut answers = Vec::with_capacity(self.urls.len());
         for url in &self.urls {
-            answers.push(Answer { url: url.clone(), tree: tree_of(url, self.token.clone()).await });
+            answers.push(Answer { url: url.clone(), tree: self.ask(url, "/api/v1/tree").await });
         }
         Trees(answers)
     }
+
+    /// How many entries they have read whose events had taken effect before; nothing if one of them does not say.
+    pub(super) async fn duplicates(&self) -> Option<u64> {
+        let mut duplicates = None;
+        for url in &self.urls {
+            let metrics = self.ask(url, "/metrics.json").await.ok()?;
+            let number = metrics["events_duplicate_total"].as_u64()?;
+            duplicates = Some(duplicates.unwrap_or_default() + number);
+        }
+        duplicates
+    }
+
+    async fn ask(&self, url: &str, path: &str) -> anyhow::Result<Value> {
+        let token = self.token.clone();
+        answer(format!("{url}{path}"), token).await
+    }
 }
 
-async fn tree_of(url: &str, token: Option<String>) -> anyhow::Result<Value> {
-    let url = format!("{url}/api/v1/tree");
+async fn answer(url: String, token: Option<String>) -> anyhow::Result<Value> {
     let asked = tokio::task::spawn_blocking(move || -> anyhow::Result<Value> {
         let agent: ureq::Agent =
             ureq::Agent::config_builder().timeout_global(Some(ANSWER_TIMEOUT)).build().into();

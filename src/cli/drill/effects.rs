@@ -82,7 +82,7 @@ impl Scene<'_> {
         journal.check("in the order of their keys", misordered == 0, format!("{misordered} out of order"));
         journal.figure("events", events.len());
         journal.figure("lost", lost);
-        journal.figure("duplicates", doubled);
+        journal.figure("doubled", doubled);
         journal.figure("out_of_order", misordered);
         Ok(())
     }

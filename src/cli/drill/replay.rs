@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{
     CLOCKS_APART, End, by,
     journal::Journal,
-    scene::{LOOK_EVERY, Scene},
+    scene::{Before, LOOK_EVERY, Scene},
 };
 use crate::{
     dead_letters::{Edit, Selected},
@@ -59,6 +59,7 @@ async fn play(scene: &mut Scene<'_>, journal: &mut Journal) -> anyhow::Result<()
     scene.check_effects(journal, &messages).await?;
 
     republish(scene, journal, &messages).await?;
+    check_duplicates(scene, journal, &before).await;
     reprocess(scene, journal).await?;
     scene.check_restarts(journal, &before).await?;
     journal.remains(format!(
@@ -117,6 +118,25 @@ async fn republish(
     Ok(())
 }
 
+/// Whoever read them again must have noticed.
+async fn check_duplicates(scene: &Scene<'_>, journal: &mut Journal, before: &Before) {
+    let what = "the daemon counted them as duplicates";
+    let expected = 2 * EVENTS * scene.groups.len();
+    match scene.duplicates_since(before).await {
+        None => journal.unchecked(what, "no daemon said how many it counted"),
+        Some(0) => {
+            journal.unchecked(what, "those that were asked have not read them; name all with --daemon")
+        }
+        Some(counted) => {
+            journal.check(
+                what,
+                counted >= expected as u64,
+                format!("{counted}, of {expected} that came again"),
+            );
+        }
+    }
+}
+
 /// Messages that a message counts as: each group that reads the topic counts it.
 fn groups(scene: &Scene<'_>) -> i64 {
     i64::try_from(scene.groups.len()).unwrap_or(i64::MAX)
@@ -167,6 +187,7 @@ fn entries(scene: &Scene<'_>, events: &[NewEvent]) -> Vec<Event> {
             topic: event.topic.clone(),
             key: event.key.clone(),
             occurred_at: Utc::now(),
+            created_at: None,
             sequence: None,
             trace: None,
             data: event.payload.clone(),

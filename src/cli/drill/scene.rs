@@ -41,6 +41,8 @@ pub(super) struct Before {
     trees: Trees,
     /// The processes, as they are called in leases.
     processes: BTreeSet<String>,
+    /// Entries that came again, as far as they are counted.
+    duplicates: Option<u64>,
 }
 
 impl<'a> Scene<'a> {
@@ -158,7 +160,16 @@ impl<'a> Scene<'a> {
 
     /// The daemons as they are now.
     pub(super) async fn look(&self) -> anyhow::Result<Before> {
-        Ok(Before { trees: self.daemons.look().await, processes: self.processes().await? })
+        Ok(Before {
+            trees: self.daemons.look().await,
+            processes: self.processes().await?,
+            duplicates: self.daemons.duplicates().await,
+        })
+    }
+
+    /// Entries that came again since then, which the ledger has made nothing of; unknown if nobody says.
+    pub(super) async fn duplicates_since(&self, before: &Before) -> Option<u64> {
+        self.daemons.duplicates().await?.checked_sub(before.duplicates?)
     }
 
     async fn processes(&self) -> Result<BTreeSet<String>, Error> {
@@ -171,13 +182,16 @@ impl<'a> Scene<'a> {
     /// Nothing may have been restarted since then: no process, no actor.
     pub(super) async fn check_restarts(&self, journal: &mut Journal, before: &Before) -> anyhow::Result<()> {
         let free = self.free_leases_after(self.within).await?;
-        journal.check("relay and partitions are held", free.is_empty(), or_all(free, "all of them"));
+        journal.check("relay and partitions are held", free.is_empty(), or_all(&free, "all of them"));
         let gone: Vec<String> = before.processes.difference(&self.processes().await?).cloned().collect();
         journal.check(
             "the same processes are at work",
             gone.is_empty(),
-            or_all(gone, &format!("{}", before.processes.len())),
+            or_all(&gone, &before.processes.len().to_string()),
         );
+        if let Some(duplicates) = self.duplicates_since(before).await {
+            journal.figure("duplicates", duplicates);
+        }
         let unwell = self.unwell_after(self.within).await;
         let trees = self.daemons.look().await;
         let (well, restarted) = ("the daemon says that all is well", "no actor was restarted");
@@ -186,14 +200,14 @@ impl<'a> Scene<'a> {
             journal.unchecked(restarted, silence);
             return Ok(());
         }
-        journal.check(well, unwell.is_empty(), or_all(unwell, "every actor is healthy"));
+        journal.check(well, unwell.is_empty(), or_all(&unwell, "every actor is healthy"));
         let anew = trees.restarted_since(&before.trees);
-        journal.check(restarted, anew.is_empty(), or_all(anew, "none"));
+        journal.check(restarted, anew.is_empty(), or_all(&anew, "none"));
         Ok(())
     }
 }
 
 /// What was found wrong, or the word for nothing.
-fn or_all(wrong: Vec<String>, nothing: &str) -> String {
+fn or_all(wrong: &[String], nothing: &str) -> String {
     if wrong.is_empty() { nothing.to_owned() } else { wrong.join(", ") }
 }
