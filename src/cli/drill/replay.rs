@@ -125,7 +125,7 @@ async fn check_duplicates(scene: &Scene<'_>, journal: &mut Journal, before: &Bef
     match scene.duplicates_since(before).await {
         None => journal.unchecked(what, "no daemon said how many it counted"),
         Some(0) => {
-            journal.unchecked(what, "those that were asked have not read them; name all with --daemon")
+            journal.unchecked(what, "those that were asked have not read them; name all with --daemon");
         }
         Some(counted) => {
             journal.check(
