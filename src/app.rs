@@ -59,11 +59,8 @@ impl Process {
     /// A new one, of an instance of this name; without a name, the host's.
     #[must_use]
     pub fn new(instance: &str) -> Self {
-        let host = || gethostname::gethostname().to_string_lossy().into_owned();
-        let name = if instance.is_empty() { host() } else { instance.to_owned() };
-        let random = Uuid::new_v4().simple().to_string();
         Self {
-            holder: format!("{name}-{}", &random[..8]),
+            holder: holder_name(instance),
             turns: Turns::default(),
             stuck: StuckThreads::default(),
             metrics: Metrics::default(),
@@ -137,6 +134,14 @@ pub fn tree(wiring: Wiring<'_>) -> SupervisorSpec {
 fn topics(config: &Config) -> Vec<String> {
     let topics: BTreeSet<&String> = config.groups.iter().flat_map(|group| &group.topics).collect();
     topics.into_iter().cloned().collect()
+}
+
+/// Who this process is in leases and consumer names: nobody else, ever.
+pub(crate) fn holder_name(instance: &str) -> String {
+    let host = || gethostname::gethostname().to_string_lossy().into_owned();
+    let name = if instance.is_empty() { host() } else { instance.to_owned() };
+    let random = Uuid::new_v4().simple().to_string();
+    format!("{name}-{}", &random[..8])
 }
 
 fn outage_policy(config: &Config) -> BackoffPolicy {

@@ -107,13 +107,13 @@ pub struct DeadLetterFilter {
     pub before: Option<Uuid>,
     /// Of this event, by its id as it came.
     pub event_id: Option<String>,
-    /// In this state.
+    /// In this state; `unfinished`: open or reprocessing.
     pub status: Option<String>,
     /// Of this topic.
     pub topic: Option<String>,
     /// Of this event type.
     pub event_type: Option<String>,
-    /// With this cause.
+    /// With this cause, or one that begins so.
     pub fingerprint: Option<String>,
     /// Of this consumer group.
     pub consumer_group: Option<String>,

@@ -17,6 +17,7 @@ use std::{
 use factline_pipeline::{
     dead_letter::{self, ErrorKind, Stage},
     extraction_thread::{self, StuckThreads, Tools},
+    lease::Keeper,
     ledger::{Outcome, Recording},
     outage::{self, Error},
     outbox::NewEvent,
@@ -33,6 +34,7 @@ use crate::{
 };
 
 mod event;
+mod presence;
 
 /// How often a store is asked that does not answer.
 const STORE_ATTEMPTS: u32 = 6;
@@ -114,6 +116,8 @@ impl Limits {
 /// Reprocesses letters in somebody's name.
 pub struct Reprocessor {
     databases: Databases,
+    /// Tells others which runs are worked.
+    keeper: Keeper,
     by: Actor,
     /// What each finds facts with, and how long one of them may take.
     groups: BTreeMap<String, Tools>,
@@ -139,12 +143,29 @@ impl Reprocessor {
             let extractors = app::extractors(config, group);
             (group.name.clone(), Tools { extractors, deadline: group.extract_timeout, stuck: stuck.clone() })
         });
-        Self { databases, by: by.clone(), groups: groups.collect(), spares_the_process: false }
+        let keeper = Keeper {
+            leases: databases.leases.clone(),
+            holder: app::holder_name(&config.instance),
+            ttl: config.store.lease_ttl,
+        };
+        Self { keeper, databases, by: by.clone(), groups: groups.collect(), spares_the_process: false }
     }
 
     /// Takes the letters in their order and tells of each. Says why it stopped before the last, if it did; what it
     /// did not come to is open again then.
+    ///
+    /// Meanwhile others are told that somebody is at it.
     pub async fn run(
+        &self,
+        letters: &[Selected],
+        limits: Limits,
+        tally: &mut Tally,
+        told: impl FnMut(Selected, &Turn),
+    ) -> Result<Option<String>, Error> {
+        self.attending(letters, self.take_turns(letters, limits, tally, told)).await
+    }
+
+    async fn take_turns(
         &self,
         letters: &[Selected],
         limits: Limits,

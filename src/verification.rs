@@ -14,7 +14,7 @@ use factline_pipeline::{
     reconcile::Params,
     stream::Partition,
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -35,9 +35,17 @@ pub struct Count {
     /// Waiting in the stream.
     pub waiting: u64,
     /// The exclusive or of the hashes of the events in the outbox.
+    #[serde(serialize_with = "as_hex")]
     pub outbox_hash: u64,
     /// The same of those in the ledger.
+    #[serde(serialize_with = "as_hex")]
     pub ledger_hash: u64,
+}
+
+/// Most programs read a number of JSON as a float, which cannot tell such large ones apart.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field itself")]
+fn as_hex<S: Serializer>(hash: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{hash:016x}"))
 }
 
 /// What was found.

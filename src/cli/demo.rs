@@ -31,20 +31,14 @@ pub(super) async fn run(mut config: Config) -> anyhow::Result<Verdict> {
     (config.source.url, config.store.url, config.stream.url) = (file.clone(), file.clone(), file);
     config.admin.bind = String::new();
     let adapters = Opener::new(&config).adapters().await?;
+    let process = app::Process::new(&config.instance);
+    let state = admin::State::new(&config, adapters.clone(), Exposition::default(), &process);
     let wiring = Wiring {
         config: &config,
         adapters: adapters.clone(),
         parts: Parts::All,
-        admin: admin::Params {
-            listener: None,
-            state: Arc::new(admin::State::new(
-                &config,
-                adapters.clone(),
-                Exposition::default(),
-                &app::Process::default(),
-            )),
-        },
-        process: app::Process::new(&config.instance),
+        admin: admin::Params { listener: None, state: Arc::new(state) },
+        process,
     };
     let tree = factline_supervision::start(app::tree(wiring)).await?;
 

@@ -23,6 +23,11 @@ use uuid::Uuid;
 use super::{Verdict, print, print_json, progress, table::counted};
 use crate::{app::Opener, config::Config, incoming};
 
+/// No doc comment, for help shows backticks as they are.
+const FILE_HELP: &str = "Read events from a file, a JSON object a line: a payload, a CloudEvent, or {\"topic\", \"key\", \
+    \"event_type\", \"payload\", \"event_id\", \"occurred_at\", \"traceparent\", \"tracestate\"}, of which only the \
+    payload must be there";
+
 /// Events in one transaction.
 const BATCH: usize = 1000;
 
@@ -30,9 +35,7 @@ const BATCH: usize = 1000;
 pub(super) struct Arguments {
     /// The payload: a JSON object. Without it, and without --file, events are read from standard input
     payload: Option<String>,
-    /// Read events from a file, a JSON object a line: a payload, a `CloudEvent`, or {"topic", "key", "`event_type`",
-    /// "payload", "`event_id`", "`occurred_at`", "traceparent", "tracestate"}, of which only the payload must be there
-    #[arg(long, value_name = "FILE", conflicts_with = "payload")]
+    #[arg(long, value_name = "FILE", conflicts_with = "payload", help = FILE_HELP)]
     file: Option<PathBuf>,
     /// Begin with this line, where an earlier attempt ended
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "payload")]
@@ -40,8 +43,7 @@ pub(super) struct Arguments {
     /// Topic of events that name none
     #[arg(long, default_value = "chat")]
     topic: String,
-    /// Key of events that name none [default: the payload's `conversation_id`]
-    #[arg(long)]
+    #[arg(long, help = "Key of events that name none [default: the payload's conversation_id]")]
     key: Option<String>,
     /// Type of events that name none
     #[arg(long = "type", value_name = "TYPE", default_value = chat::EVENT_TYPE)]

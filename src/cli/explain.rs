@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{
     Verdict,
+    event_name::{self, event_meant},
     facts::facts_table,
     print, print_json,
     table::{counted, time},
@@ -17,7 +18,7 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// The event's id, as it is in the outbox or in a dead letter
+    /// The event's id, as it is in the outbox or in a dead letter; or the letter's id
     event_id: String,
     /// Print it as JSON
     #[arg(long)]
@@ -26,8 +27,10 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<Verdict> {
     let databases = super::databases(config).await?;
-    let story = Story::of_event(&databases, &arguments.event_id).await?.with_context(|| {
-        format!("no event {} in the outbox, the ledger or the dead letters; check the id", arguments.event_id)
+    let event_id = event_meant(databases.records.as_ref(), &arguments.event_id).await?;
+    let story = Story::of_event(&databases, &event_id).await?.with_context(|| {
+        let advice = event_name::advice(&event_id);
+        format!("no event {event_id} in the outbox, the ledger or the dead letters; {advice}")
     })?;
     if arguments.json {
         print_json(&story)?;

@@ -1,6 +1,9 @@
 //! `factline facts`: what is known.
 
-use super::{Verdict, print, print_json, table};
+use super::{
+    Verdict, print, print_json,
+    table::{self, counted},
+};
 use crate::{
     config::Config,
     records::{FactFilter, FactRecord},
@@ -44,6 +47,12 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         print("no facts; `factline status` shows whether events are on their way")?;
     } else {
         print(facts_table(&facts))?;
+        if facts.len() == arguments.limit as usize {
+            print(format!(
+                "{} shown; there may be more: ask for them with --limit",
+                counted(facts.len(), "fact")
+            ))?;
+        }
     }
     Ok(Verdict::Done)
 }

@@ -4,7 +4,9 @@ use anyhow::Context as _;
 use clap::Subcommand;
 
 use super::{
-    Verdict, print, print_json,
+    Verdict,
+    event_name::{self, event_meant},
+    print, print_json,
     table::{self, or_dash, time},
 };
 use crate::{config::Config, records::LedgerRecord, story};
@@ -21,7 +23,7 @@ pub(super) struct Arguments {
 enum Action {
     /// Show the rows of one event: one for each consumer group that has it
     Show {
-        /// The event's id, as it is in the outbox or in a dead letter
+        /// The event's id, as it is in the outbox or in a dead letter; or the letter's id
         event_id: String,
         /// Print them as JSON
         #[arg(long)]
@@ -40,13 +42,15 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
 
 async fn show(event_id: &str, json: bool, config: &Config) -> anyhow::Result<Verdict> {
     let databases = super::databases(config).await?;
+    let event_id = &event_meant(databases.records.as_ref(), event_id).await?;
     let rows = story::ledger_rows(&databases, event_id).await?;
     if json {
         print_json(&rows)?;
         return Ok(Verdict::Done);
     }
     (!rows.is_empty()).then_some(()).with_context(|| {
-        format!("the ledger has no event {event_id}; `factline explain {event_id}` looks for it elsewhere")
+        let advice = event_name::advice(event_id);
+        format!("the ledger has no event {event_id}; {advice}, or see `factline explain {event_id}`")
     })?;
     print(rows_table(&rows))?;
     Ok(Verdict::Done)

@@ -24,11 +24,14 @@ mod daemon;
 mod demo;
 mod dlq;
 mod doctor;
+mod drill;
 mod emit;
+mod event_name;
 mod explain;
 mod facts;
 mod health;
 mod ledger;
+mod measures;
 mod migrate;
 mod operator_log;
 mod progress;
@@ -75,6 +78,8 @@ enum Command {
     Reconcile(reconcile::Arguments),
     /// Compare the outbox with what became of its events; exit code 1 if anything is lost, doubled or out of order
     Verify(verify::Arguments),
+    /// Drill a recovery on a running deployment: redis-failure, postgres-failure, poison, replay
+    Drill(drill::Arguments),
     /// Show backlog, lag, leases, and the running daemon's supervisor tree; exit code 3 if something is wrong
     Status(status::Arguments),
     /// Say what is wrong, in words, and what to type next; exit code 3 if anything is
@@ -147,6 +152,7 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
             Command::OperatorLog(command) => operator_log::run(command, &config).await,
             Command::Reconcile(command) => reconcile::run(command, &config).await,
             Command::Verify(command) => verify::run(command, &config).await,
+            Command::Drill(command) => drill::run(command, &config).await,
             Command::Status(command) => status::run(command, &config).await,
             Command::Doctor(command) => doctor::run(command, &config).await,
             Command::Stream(command) => stream::run(command, &config).await,
@@ -162,6 +168,12 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
 #[derive(Debug, thiserror::Error)]
 #[error("nobody reads the output any more")]
 struct ReaderGone;
+
+/// Who types this, for the operator log.
+fn whoever_runs_this() -> String {
+    let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
+    format!("{user}@{}", gethostname::gethostname().to_string_lossy())
+}
 
 /// Opens outbox and store as a command at a prompt does.
 async fn databases(config: &Config) -> anyhow::Result<app::Databases> {

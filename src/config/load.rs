@@ -148,7 +148,10 @@ fn overrides(
         }
     }
     for (variable, text) in environment {
-        let Some(path) = variable.strip_prefix(PREFIX) else { continue };
+        let Some(path) = variable.strip_prefix(PREFIX) else {
+            refuse_misspelt(variable, groups)?;
+            continue;
+        };
         let path = path.to_lowercase();
         let parts: Vec<&str> = path.split("__").collect();
         let key = match parts.as_slice() {
@@ -166,6 +169,40 @@ fn overrides(
         overrides.push((key, value_of(text)));
     }
     Ok(overrides)
+}
+
+/// Refuses a variable that would be one of ours if it were spelt with two underscores; others may begin as ours do.
+fn refuse_misspelt(variable: &str, groups: &[String]) -> Result<(), Error> {
+    let Some(name) = variable.strip_prefix("FACTLINE_") else { return Ok(()) };
+    let flat = |name: &str| name.split('_').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_");
+    let Some(right) = variables(groups).into_iter().find(|right| flat(right) == flat(name)) else {
+        return Ok(());
+    };
+    let reason = format!("it is not read, for it is spelt with two underscores: {PREFIX}{right}");
+    Err(Error::Key { key: variable.to_owned(), reason })
+}
+
+/// What the variables of all keys that have a default are called, behind the prefix.
+fn variables(groups: &[String]) -> Vec<String> {
+    fn visit(path: &str, value: &toml::Value, found: &mut Vec<String>) {
+        match value.as_table() {
+            Some(table) => {
+                for (key, value) in table {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}__{key}") };
+                    visit(&path, value, found);
+                }
+            }
+            None => found.push(path.to_uppercase()),
+        }
+    }
+    let mut found = Vec::new();
+    let mut defaults: toml::Table = DEFAULTS.parse().unwrap_or_default();
+    let group = defaults.remove("groups").and_then(|groups| groups.get(0).cloned());
+    visit("", &defaults.into(), &mut found);
+    for (name, group) in groups.iter().zip(group.iter().cycle()) {
+        visit(&format!("groups__{name}"), group, &mut found);
+    }
+    found
 }
 
 /// A TOML value (`7`, `true`, `["a", "b"]`), or else plain text.
@@ -214,6 +251,27 @@ mod tests {
             assert!(!told.contains("s3") && !told.contains("ret@"), "{told}");
         }
         assert_eq!(without_passwords("a https://x/y b"), "a https://x/y b");
+    }
+
+    #[test]
+    fn a_variable_with_one_underscore_is_told_how_it_is_spelt() {
+        let load = |name: &str| {
+            let environment = BTreeMap::from([(name.to_owned(), "x".to_owned())]);
+            load(&Sources { file: None, environment })
+        };
+        for (wrong, right) in [
+            ("FACTLINE_ADMIN_BIND", "FACTLINE__ADMIN__BIND"),
+            ("FACTLINE_RELAY__BATCH_SIZE", "FACTLINE__RELAY__BATCH_SIZE"),
+            ("FACTLINE_SOURCE_COLUMNS_EVENT_ID", "FACTLINE__SOURCE__COLUMNS__EVENT_ID"),
+            ("FACTLINE_GROUPS_FACTS_WORKERS", "FACTLINE__GROUPS__FACTS__WORKERS"),
+            ("FACTLINE_INSTANCE", "FACTLINE__INSTANCE"),
+        ] {
+            let error = load(wrong).unwrap_err().to_string();
+            assert!(error.contains(wrong) && error.contains(right), "{error}");
+        }
+        for other in ["FACTLINE_TOKEN", "FACTLINE_SOAK_SEED", "FACTLINE_PORT", "FACTLINE_SERVICE_HOST"] {
+            assert!(load(other).is_ok(), "{other}");
+        }
     }
 
     /// A line of a file, more or less.

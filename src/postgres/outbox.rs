@@ -174,7 +174,7 @@ impl Port for Outbox {
             (Some(id), IdKind::Number) => query(after_page).bind(limit).bind(id.parse().unwrap_or(i64::MIN)),
             (Some(id), IdKind::Text) => query(after_page).bind(limit).bind(id.to_owned()),
         };
-        let rows = self.select_by_index(query).await?;
+        let rows = self.database.select_by_index(query).await?;
         rows.iter().map(rows::found).collect::<Result<_, _>>().map_err(failed)
     }
 

@@ -156,6 +156,29 @@ async fn an_outbox_of_the_applications_own_lacks_no_migration() {
 }
 
 #[test]
+fn what_is_mistyped_is_told_how_it_is_written() {
+    let folder = Folder::new();
+    for arguments in [
+        &["dlq", "list", "--since", "soon"][..],
+        &["dlq", "purge", "--older-than", "30"],
+        &["ledger", "cleanup", "--older-than", "long ago"],
+    ] {
+        let output = folder.run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(text(&output.stderr).contains("write 90min, 24h or 7d"), "{output:?}");
+    }
+    let mut command = bare_command(&["status"]);
+    command.current_dir(folder.0.path()).env("FACTLINE_ADMIN_BIND", "127.0.0.1:1");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("FACTLINE__ADMIN__BIND"), "{output:?}");
+    for command in ["emit", "drill", "dlq"] {
+        let help = folder.run(&[command, "--help"]);
+        assert!(help.status.success() && !text(&help.stdout).contains('`'), "{}", text(&help.stdout));
+    }
+}
+
+#[test]
 fn the_embedded_tables_go_down_and_up() {
     let folder = Folder::new();
     let status = folder.run(&["migrate", "status", "--json"]);
@@ -211,6 +234,9 @@ async fn explain_tells_the_story_of_an_event_from_the_outbox_to_its_facts() {
     }
     let facts = text(&stage.run(&["facts", "--subject", "Ada"]).stdout);
     assert!(facts.contains("Turin"), "{facts}");
+    assert!(!facts.contains("there may be more"), "{facts}");
+    let some = text(&stage.run(&["facts", "--limit", "1"]).stdout);
+    assert!(some.contains("1 fact shown; there may be more: ask for them with --limit"), "{some}");
     let nobody = text(&stage.run(&["facts", "--subject", "Bob"]).stdout);
     assert!(nobody.starts_with("no facts"), "{nobody}");
     assert!(daemon.stop().await.success());

@@ -83,7 +83,8 @@ async fn letters_are_listed_grouped_shown_and_ended(place: &Place) {
     let of_cause = place.json(&["dlq", "list", "--fingerprint", fingerprint, "--since", "1h"]);
     assert_eq!(of_cause.as_array().unwrap().len(), 2);
     let found = place.said(&["dlq", "list", "--text", "payload is not a chat", "--topic", "chat"]);
-    assert!(found.contains(&ids[2]) && !found.contains(&ids[0]), "{found}");
+    assert!(found.contains(&ids[2][..13]) && found.lines().count() == 2, "{found}");
+    what_is_listed_can_be_pasted_back(place, &ids);
     assert_eq!(place.said(&["dlq", "list", "--topic", "mail"]), "no dead letters\n");
     assert!(place.said(&["dlq", "list", "--group"]).contains(fingerprint));
     let first = place.said(&["dlq", "list", "--limit", "1"]);
@@ -95,7 +96,7 @@ async fn letters_are_listed_grouped_shown_and_ended(place: &Place) {
     {
         assert!(shown.contains(part), "{part:?} is not in:\n{shown}");
     }
-    assert!(place.refused(&["dlq", "show", "0"]).contains("may be any of these"));
+    assert!(place.refused(&["dlq", "show", "0"]).contains("\"0\" may be any of 3 letters"));
     assert!(place.refused(&["dlq", "show", "nobody"]).contains("no dead letter \"nobody\""));
 
     let dry = place.said(&["dlq", "resolve", &ids[0], "--note", "by hand", "--dry-run"]);
@@ -118,8 +119,36 @@ async fn letters_are_listed_grouped_shown_and_ended(place: &Place) {
     let purge = ["dlq", "purge", "--older-than"];
     assert!(place.said(&[&purge[..], &["30d"]].concat()).contains("0 letters ended"));
     assert!(place.said(&[&purge[..], &["0s", "--dry-run"]].concat()).contains("2 letters ended"));
+    let dry = place.json(&[&purge[..], &["0s", "--dry-run"]].concat());
+    assert_eq!((&dry["ended"], &dry["deleted"]), (&2.into(), &0.into()), "{dry}");
     assert!(place.said(&[&purge[..], &["0s", "--yes"]].concat()).contains("2 letters deleted"));
     assert_eq!(place.letters("all"), ids[2..]);
+}
+
+/// Ids and fingerprints are short in a table; what is shown is enough to name the letter, its event and its cause by.
+fn what_is_listed_can_be_pasted_back(place: &Place, ids: &[String]) {
+    let listed = place.said(&["dlq", "list"]);
+    for (line, id) in listed.lines().skip(1).zip(ids.iter().rev()) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (letter, event, cause) = (words[0], words[1], words[2]);
+        assert!(letter.len() < 36 && event.len() < 36 && cause.len() < 16, "{listed}");
+        let shown = place.json(&["dlq", "show", letter]);
+        assert_eq!(shown["id"], id.as_str(), "{listed}");
+        let event_id = shown["event_id"].as_str().unwrap();
+        assert!(event_id.starts_with(event), "{listed}");
+        assert_eq!(place.json(&["dlq", "show", event])["id"], id.as_str());
+        for name in [letter, event, id.as_str(), event_id] {
+            assert_eq!(place.json(&["explain", name])["event_id"], event_id, "{name}");
+            assert_eq!(place.json(&["ledger", "show", name])[0]["event_id"], event_id, "{name}");
+        }
+        let of_cause = place.json(&["dlq", "list", "--fingerprint", cause]);
+        let mut of_cause = of_cause.as_array().unwrap().iter();
+        assert!(of_cause.any(|one| one["id"] == id.as_str()), "{listed}");
+    }
+    let several = place.refused(&["explain", &ids[0][..2]]);
+    assert!(several.contains("may be any of 3 events"), "{several}");
+    let nothing = place.refused(&["ledger", "show", "ffff"]);
+    assert!(nothing.contains("write the whole id"), "{nothing}");
 }
 
 async fn a_run_stops_after_a_canary_or_too_many_failures(place: &Place) {
@@ -137,10 +166,17 @@ async fn a_run_stops_after_a_canary_or_too_many_failures(place: &Place) {
     assert!(all.contains("4 took effect (4 facts)"), "{all}");
     assert_eq!(place.number("SELECT message_count FROM factline.conversations").await, 4);
     assert_eq!(place.said(&["dlq", "reprocess", "--all"]), "nothing to reprocess\n");
-    assert_eq!(place.output(&["dlq", "reprocess"]).status.code(), Some(2));
+    assert_eq!(place.json(&["dlq", "reprocess", "--all"])["selected"], 0);
+    assert_eq!(place.json(&["dlq", "reprocess", "--resume"])["selected"], 0);
+    let unsaid = place.output(&["dlq", "reprocess"]);
+    assert_eq!(unsaid.status.code(), Some(2));
+    for way in ["ID", "--all", "--resume", "--topic", "--fingerprint", "--since"] {
+        assert!(text(&unsaid.stderr).contains(way), "{way} is not in:\n{}", text(&unsaid.stderr));
+    }
 }
 
-/// The run is slow enough to be killed between two letters; what it had not come to waits for `--resume`.
+/// The run is slow enough to be killed between two letters; what it had not come to waits for `--resume`, which leaves
+/// it alone for as long as somebody is at it.
 async fn a_killed_run_is_resumed(place: &Place) {
     let ids = place.set_aside(&[NO_CONTENT, NO_CONTENT, NO_CONTENT]).await;
     for id in &ids {
@@ -149,9 +185,17 @@ async fn a_killed_run_is_resumed(place: &Place) {
     let mut run = place.command(&["dlq", "reprocess", "--all", "--rate", "0.001/s"]);
     let mut run = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     until("the first letter is resolved", || async { place.letters("resolved").len() == 1 }).await;
+    let live = place.output(&["dlq", "reprocess", "--resume"]);
+    assert!(text(&live.stderr).contains("is left alone: somebody is at it"), "{live:?}");
+    assert_eq!(text(&live.stdout), "nothing to reprocess\n");
     run.kill().unwrap();
     run.wait().unwrap();
     assert_eq!(place.letters("reprocessing"), ids[1..]);
+    let listed = place.said(&["dlq", "list"]);
+    assert!(listed.contains("2 letters in run") && listed.contains("dlq reprocess --resume"), "{listed}");
+    let other = MENDED.replace("Turin", "Genoa");
+    let edited = place.with_input(&["dlq", "edit", &ids[2], "--file", "-"], &other);
+    assert!(text(&edited.stdout).contains("go on with `factline dlq reprocess --resume`"), "{edited:?}");
     let named = place.said(&["dlq", "reprocess", &ids[1]]);
     assert!(named.contains("go on with `factline dlq reprocess --resume`"), "{named}");
     let resumed = place.said(&["dlq", "reprocess", "--resume"]);

@@ -264,7 +264,7 @@ async fn panic_under(strategy: &str) {
     adapters.databases.outbox = Buggy::new(adapters.databases.outbox);
     adapters.databases.ledger = Buggy::new(adapters.databases.ledger);
     adapters.stream = Buggy::new(adapters.stream);
-    let process = factline::app::Process::default();
+    let process = factline::app::Process::new("");
     let state = admin::State::new(&config, adapters.clone(), Exposition::default(), &process);
     let state = Arc::new(state);
     let wiring = Wiring {

@@ -119,7 +119,9 @@ fn every_command_of_the_runbooks_exists_with_its_options() {
         let text_of_file = std::fs::read_to_string(file.unwrap().path()).unwrap();
         for line in text_of_file.lines().filter(|line| line.starts_with("factline ")) {
             let words: Vec<&str> = line.split_whitespace().skip(1).collect();
-            let is_command = |word: &&&str| word.chars().all(|c| c.is_ascii_lowercase());
+            let is_command = |word: &&&str| {
+                !word.starts_with('-') && word.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+            };
             let mut asked: Vec<&str> = words.iter().take_while(is_command).copied().collect();
             asked.push("--help");
             let help = bare_command(&asked).output().unwrap();

@@ -31,7 +31,7 @@ async fn state(folder: &TempDir) -> State {
     let url = format!("sqlite:{}", folder.path().join("factline.db").display());
     (config.source.url, config.store.url, config.stream.url) = (url.clone(), url.clone(), url);
     let adapters = Opener::new(&config).adapters().await.unwrap();
-    State::new(&config, adapters, Exposition::default(), &crate::app::Process::default())
+    State::new(&config, adapters, Exposition::default(), &crate::app::Process::new(""))
 }
 
 /// What comes of a request: its status, headers and body.

@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     /// The letter: its id, the beginning of it, or its event's id
     #[arg(value_name = "ID")]
     name: String,
-    /// Take the payload from a file, `-` for standard input, instead of opening $EDITOR
+    /// Take the payload from a file, - for standard input, instead of opening $EDITOR
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
@@ -52,7 +52,12 @@ pub(super) async fn run(arguments: &Arguments, databases: &Databases, by: &Actor
         );
     }
     print(difference(&before, &readable(after.as_bytes())))?;
-    print(format!("edited; go on with `factline dlq reprocess {}`", record.id))?;
+    print(match record.reprocess_run.filter(|_| record.status == "reprocessing") {
+        Some(run) => format!(
+            "edited; it waits in run {run}: if nobody is at it, go on with `factline dlq reprocess --resume`"
+        ),
+        None => format!("edited; go on with `factline dlq reprocess {}`", record.id),
+    })?;
     Ok(Verdict::Done)
 }
 

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::{ago, all_named};
 use crate::{
     app::Databases,
-    cli::{Verdict, confirmed, print, table::counted},
+    cli::{Verdict, confirmed, measures::duration, print, print_json, table::counted},
     dead_letters::End,
     operator_log::Actor,
     records::DeadLetterRecord,
@@ -49,7 +51,7 @@ pub(super) struct Discard {
 #[derive(clap::Args)]
 pub(super) struct Purge {
     /// Those that were resolved or discarded longer ago than this: 30d, 12h
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     older_than: Duration,
     /// Only say how many they are
     #[arg(long)]
@@ -57,6 +59,18 @@ pub(super) struct Purge {
     /// Do not ask
     #[arg(long)]
     yes: bool,
+    /// Print the figures as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a purge came to.
+#[derive(Serialize)]
+struct Purged {
+    /// Letters that ended before then.
+    ended: u64,
+    before: DateTime<Utc>,
+    deleted: u64,
 }
 
 impl Resolve {
@@ -101,11 +115,12 @@ impl Purge {
     pub(super) async fn run(&self, databases: &Databases, by: &Actor) -> anyhow::Result<Verdict> {
         let before = ago(self.older_than)?;
         let there = databases.dead_letters.ended_before(before).await?;
-        let time = humantime::format_duration(self.older_than);
-        print(format!("{} ended more than {time} ago", counted(there, "letter")))?;
+        if !self.json {
+            let time = humantime::format_duration(self.older_than);
+            print(format!("{} ended more than {time} ago", counted(there, "letter")))?;
+        }
         if there == 0 || self.dry_run {
-            print("nothing was changed")?;
-            return Ok(Verdict::Done);
+            return self.tell(&Purged { ended: there, before, deleted: 0 });
         }
         if !self.yes && !confirmed("delete them for good?")? {
             bail!("nothing was changed");
@@ -118,7 +133,15 @@ impl Purge {
                 break;
             }
         }
-        print(format!("{} deleted", counted(deleted, "letter")))?;
+        self.tell(&Purged { ended: there, before, deleted })
+    }
+
+    fn tell(&self, purged: &Purged) -> anyhow::Result<Verdict> {
+        match purged.deleted {
+            _ if self.json => print_json(purged)?,
+            0 => print("nothing was changed")?,
+            deleted => print(format!("{} deleted", counted(deleted, "letter")))?,
+        }
         Ok(Verdict::Done)
     }
 }

@@ -1,5 +1,7 @@
 //! `factline dlq list`: the letters, or their causes.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use uuid::Uuid;
 
 use super::{Selection, Status};
@@ -13,6 +15,12 @@ use crate::{
     records::DeadLetterRecord,
 };
 
+/// Characters of an id in a table at least: as many as tell its millisecond.
+const TIME: usize = 13;
+
+/// Characters of a fingerprint in a table at least.
+const HASH: usize = 8;
+
 /// Characters of an error in a table.
 const ERROR_WIDTH: usize = 72;
 
@@ -21,7 +29,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     selection: Selection,
     /// In this state
-    #[arg(long, value_enum, default_value_t = Status::Open)]
+    #[arg(long, value_enum, default_value_t = Status::Unfinished)]
     status: Status,
     /// How many at most
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
@@ -55,6 +63,12 @@ pub(super) async fn run(arguments: &Arguments, databases: &Databases) -> anyhow:
         [] => print("no dead letters")?,
         [.., last] => {
             print(letters_table(&letters))?;
+            for (run, waiting) in waiting(&letters) {
+                print(format!(
+                    "{} in run {run}: if nobody is at it, `factline dlq reprocess --resume` goes on",
+                    counted(waiting, "letter")
+                ))?;
+            }
             if letters.len() == arguments.limit as usize {
                 print(format!(
                     "{} shown; there may be more: go on with --before {}",
@@ -68,16 +82,31 @@ pub(super) async fn run(arguments: &Arguments, databases: &Databases) -> anyhow:
 }
 
 fn letters_table(letters: &[DeadLetterRecord]) -> String {
-    let columns =
-        ["letter", "status", "group", "topic", "type", "key", "tries", "set aside", "kind", "error"];
+    let columns = [
+        "letter",
+        "event",
+        "fingerprint",
+        "status",
+        "group",
+        "topic",
+        "key",
+        "tries",
+        "set aside",
+        "kind",
+        "error",
+    ];
     let mut table = table::new(&columns);
-    for letter in letters {
+    let ids = distinct_beginnings(letters.iter().map(|letter| letter.id.to_string()).collect(), TIME);
+    let events = distinct_beginnings(letters.iter().map(|letter| letter.event_id.clone()).collect(), TIME);
+    let causes = distinct_beginnings(letters.iter().map(|letter| letter.fingerprint.clone()).collect(), HASH);
+    for (letter, ((id, event), cause)) in letters.iter().zip(ids.into_iter().zip(events).zip(causes)) {
         table.add_row([
-            letter.id.to_string(),
+            id,
+            or_dash(Some(event)),
+            cause,
             letter.status.clone(),
             letter.consumer_group.clone(),
             letter.topic.clone(),
-            or_dash(letter.event_type.clone()),
             or_dash(letter.key.clone()),
             letter.attempts.to_string(),
             time(letter.dead_at),
@@ -86,6 +115,36 @@ fn letters_table(letters: &[DeadLetterRecord]) -> String {
         ]);
     }
     table.to_string()
+}
+
+/// Letters that wait in runs, by run.
+fn waiting(letters: &[DeadLetterRecord]) -> BTreeMap<Uuid, usize> {
+    let mut waiting = BTreeMap::new();
+    for run in
+        letters.iter().filter(|letter| letter.status == "reprocessing").filter_map(|one| one.reprocess_run)
+    {
+        *waiting.entry(run).or_default() += 1;
+    }
+    waiting
+}
+
+/// What each of these begins with and no other one that differs: enough to name it by. So many characters at least.
+fn distinct_beginnings(mut names: Vec<String>, least: usize) -> Vec<String> {
+    let long_enough = |length: usize| {
+        let beginnings: BTreeSet<&str> = names.iter().map(|name| beginning(name, length)).collect();
+        beginnings.len() == names.iter().collect::<BTreeSet<_>>().len()
+    };
+    let longest = names.iter().map(String::len).max().unwrap_or_default();
+    let length = (least..longest).find(|length| long_enough(*length)).unwrap_or(longest);
+    for name in &mut names {
+        name.truncate(beginning(name, length).len());
+    }
+    names
+}
+
+fn beginning(name: &str, length: usize) -> &str {
+    let end = name.char_indices().nth(length).map_or(name.len(), |(end, _)| end);
+    name[..end].trim_end_matches('-')
 }
 
 pub(super) fn causes_table(causes: &[CauseGroup]) -> String {
@@ -105,4 +164,22 @@ pub(super) fn causes_table(causes: &[CauseGroup]) -> String {
         ]);
     }
     table.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_as_short_as_tells_them_apart() {
+        let short = |names: &[&str]| {
+            distinct_beginnings(names.iter().map(|name| (*name).to_owned()).collect(), HASH).join(" ")
+        };
+        assert_eq!(short(&["673b43a28bfbde09", "673b43a28bfbde09"]), "673b43a2 673b43a2");
+        assert_eq!(short(&["673b43a28bfbde09", "673b43a28bfc0000"]), "673b43a28bfb 673b43a28bfc");
+        assert_eq!(short(&["01a214ee-4b84-77", "01a214ee-4b85-77"]), "01a214ee-4b84 01a214ee-4b85");
+        assert_eq!(short(&["01a214ee-4b84-77", "", "x-ü"]), "01a214ee  x-ü");
+        assert_eq!(short(&["01a214ee-4b", "01a214ee-4b-1"]), "01a214ee-4b 01a214ee-4b-1");
+        assert_eq!(short(&[]), "");
+    }
 }

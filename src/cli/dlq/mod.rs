@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use clap::{Subcommand, ValueEnum};
 use uuid::Uuid;
 
-use super::Verdict;
+use super::{Verdict, measures::duration};
 use crate::{
     config::Config,
     dead_letters,
@@ -23,7 +23,13 @@ mod reprocess;
 mod show;
 
 /// Letters that are listed when a name means several.
-const CANDIDATES: u32 = 10;
+const CANDIDATES: usize = 10;
+
+/// Letters that are counted then.
+const COUNTED: u32 = 1_000;
+
+/// A shorter name is no beginning of an event's id.
+const LEAST_OF_EVENT: usize = 4;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -56,7 +62,7 @@ enum Action {
 
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<Verdict> {
     let databases = super::databases(config).await?;
-    let by = Actor::at_prompt(arguments.by.unwrap_or_else(whoever_runs_this));
+    let by = Actor::at_prompt(arguments.by.unwrap_or_else(super::whoever_runs_this));
     match arguments.action {
         Action::List(command) => list::run(&command, &databases).await,
         Action::Show(command) => show::run(&command, &databases).await,
@@ -69,11 +75,6 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
     }
 }
 
-fn whoever_runs_this() -> String {
-    let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
-    format!("{user}@{}", gethostname::gethostname().to_string_lossy())
-}
-
 /// Which letters.
 #[derive(clap::Args)]
 struct Selection {
@@ -83,14 +84,14 @@ struct Selection {
     /// Of this event type
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<String>,
-    /// With this cause, as `list --group` shows it
+    /// With this cause, as the listings show it, or one that begins so
     #[arg(long)]
     fingerprint: Option<String>,
-    /// Of this consumer group; `relay` for rows that were never published
+    /// Of this consumer group; "relay" for rows that were never published
     #[arg(long, value_name = "NAME")]
     consumer_group: Option<String>,
     /// Set aside in this time: 90min, 24h, 7d
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     since: Option<Duration>,
     /// With this text in the error, the payload, the key or the event's id
     #[arg(long)]
@@ -116,6 +117,8 @@ impl Selection {
 /// In which state.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Status {
+    /// Open, or reprocessing
+    Unfinished,
     /// Nobody has dealt with it
     Open,
     /// It waits in a reprocessing run
@@ -131,6 +134,7 @@ enum Status {
 impl Status {
     fn as_str(self) -> Option<&'static str> {
         match self {
+            Self::Unfinished => Some("unfinished"),
             Self::Open => Some("open"),
             Self::Reprocessing => Some("reprocessing"),
             Self::Resolved => Some("resolved"),
@@ -145,30 +149,43 @@ fn ago(time: Duration) -> anyhow::Result<DateTime<Utc>> {
     dead_letters::ago(time).context("that is too long ago")
 }
 
-/// The letter that a name means: its id, the beginning of it, or its event's id.
-async fn named(records: &dyn Records, name: &str) -> anyhow::Result<DeadLetterRecord> {
-    let of_event = DeadLetterFilter {
-        event_id: Some(name.to_owned()),
-        limit: CANDIDATES,
-        ..DeadLetterFilter::default()
-    };
-    let mut found = records.dead_letters(&of_event).await?;
-    if let Some(between) = ids_that_begin_with(name) {
-        let of_ids =
-            DeadLetterFilter { between: Some(between), limit: CANDIDATES, ..DeadLetterFilter::default() };
-        found.extend(records.dead_letters(&of_ids).await?);
-    }
-    found.dedup_by_key(|letter| letter.id);
+/// The letter that a name means: its id or its event's id, or the beginning of one of them.
+pub(super) async fn named(records: &dyn Records, name: &str) -> anyhow::Result<DeadLetterRecord> {
+    let mut found = all_meant(records, name).await?;
     match found.len() {
         0 => bail!("no dead letter {name:?}; `factline dlq list --status all` shows what there is"),
         1 => found.pop().context("there is one"),
-        _ => {
-            let letters =
-                found.iter().map(|one| format!("{} ({}, {})", one.id, one.consumer_group, one.status));
-            let letters: Vec<_> = letters.collect();
-            bail!("{name:?} may be any of these, name one by its id: {}", letters.join(", "))
+        number => {
+            let letters = found.iter().take(CANDIDATES);
+            let letters: Vec<_> =
+                letters.map(|one| format!("{} ({}, {})", one.id, one.consumer_group, one.status)).collect();
+            let most = if number >= COUNTED as usize { " or more" } else { "" };
+            let these = if number > CANDIDATES { "the latest of them" } else { "they" };
+            bail!(
+                "{name:?} may be any of {number}{most} letters, name one by its id; {these} are: {}",
+                letters.join(", ")
+            )
         }
     }
+}
+
+/// All letters that a name may mean.
+pub(super) async fn all_meant(records: &dyn Records, name: &str) -> anyhow::Result<Vec<DeadLetterRecord>> {
+    let counted = || DeadLetterFilter { limit: COUNTED, ..DeadLetterFilter::default() };
+    let of_event = DeadLetterFilter { event_id: Some(name.to_owned()), ..counted() };
+    let mut found = records.dead_letters(&of_event).await?;
+    if let Some(between) = ids_that_begin_with(name) {
+        let of_ids = DeadLetterFilter { between: Some(between), ..counted() };
+        found.extend(records.dead_letters(&of_ids).await?);
+    }
+    if found.is_empty() && name.len() >= LEAST_OF_EVENT {
+        let with_text = DeadLetterFilter { text: Some(name.to_owned()), ..counted() };
+        found = records.dead_letters(&with_text).await?;
+        found.retain(|letter| letter.event_id.starts_with(name));
+    }
+    found.sort_by_key(|letter| std::cmp::Reverse(letter.id));
+    found.dedup_by_key(|letter| letter.id);
+    Ok(found)
 }
 
 async fn all_named(records: &dyn Records, names: &[String]) -> anyhow::Result<Vec<DeadLetterRecord>> {

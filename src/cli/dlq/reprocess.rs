@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use clap::ArgGroup;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Selection, all_named};
 use crate::{
     app::Databases,
-    cli::{Verdict, print, print_json, progress, table::counted},
+    cli::{Verdict, measures::rate, print, print_json, progress, table::counted},
     config::Config,
     dead_letters::Selected,
     operator_log::Actor,
@@ -22,12 +23,16 @@ const TOLD_ONE_BY_ONE: usize = 20;
 
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 #[derive(clap::Args)]
+#[command(group(
+    ArgGroup::new("which")
+        .args(["names", "all", "resume", "topic", "event_type", "fingerprint", "consumer_group", "since", "text"])
+        .required(true)
+        .multiple(true)
+))]
 pub(super) struct Arguments {
-    /// The letters: their ids, the beginnings of them, or their events' ids
+    /// The letters: their ids, their events' ids, or the beginnings of them
     #[arg(
         value_name = "ID",
-        required_unless_present_any =
-            ["all", "resume", "topic", "event_type", "fingerprint", "consumer_group", "since", "text"],
         conflicts_with_all =
             ["all", "resume", "topic", "event_type", "fingerprint", "consumer_group", "since", "text"]
     )]
@@ -44,8 +49,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     canary: Option<u32>,
     /// At most so many a second: 5/s
-    #[arg(long, value_name = "R/s", value_parser = interval)]
-    rate: Option<Duration>,
+    #[arg(long, value_name = "R/s", value_parser = rate)]
+    rate: Option<f64>,
     /// Stop when more than so many have failed
     #[arg(long, value_name = "N")]
     max_failures: Option<u64>,
@@ -78,15 +83,20 @@ pub(super) async fn run(
         return rehearse(arguments, databases, &reprocessor).await;
     }
     let letters = if arguments.resume {
-        databases.dead_letters.selected(None).await?
+        let left = databases.dead_letters.selected(None).await?;
+        let (left, attended) = reprocessor.unattended(left).await?;
+        for run in attended {
+            eprintln!("run {run} is left alone: somebody is at it");
+        }
+        left
     } else {
-        let Some(filter) = arguments.filter(databases).await? else { return nothing_to_do() };
+        let Some(filter) = arguments.filter(databases).await? else { return arguments.nothing_to_do() };
         let run = Uuid::now_v7();
         databases.dead_letters.select(by, run, &filter).await?;
         databases.dead_letters.selected(Some(run)).await?
     };
     if letters.is_empty() {
-        return nothing_to_do();
+        return arguments.nothing_to_do();
     }
     let started = Instant::now();
     let mut tally = Tally::default();
@@ -99,11 +109,6 @@ pub(super) async fn run(
     };
     let seconds = started.elapsed().as_secs_f64();
     tell(arguments, &Outcome { selected: letters.len(), tally, stopped, seconds })
-}
-
-fn nothing_to_do() -> anyhow::Result<Verdict> {
-    print("nothing to reprocess")?;
-    Ok(Verdict::Done)
 }
 
 async fn take_turns(
@@ -119,7 +124,7 @@ async fn take_turns(
     let limits = Limits {
         canary: arguments.canary.map(|letters| letters as usize),
         max_failures: arguments.max_failures,
-        interval: arguments.rate,
+        interval: arguments.rate.map(|rate| Duration::from_secs_f64(rate.recip())),
     };
     let told = |selected: Selected, turn: &Turn| {
         bar.inc(1);
@@ -187,7 +192,7 @@ async fn rehearse(
     databases: &Databases,
     reprocessor: &Reprocessor,
 ) -> anyhow::Result<Verdict> {
-    let Some(mut filter) = arguments.filter(databases).await? else { return nothing_to_do() };
+    let Some(mut filter) = arguments.filter(databases).await? else { return arguments.nothing_to_do() };
     filter.status = Some("open".to_owned());
     let letters = databases.records.dead_letters(&filter).await?;
     let mut tally = Tally::default();
@@ -214,6 +219,15 @@ async fn rehearse(
 }
 
 impl Arguments {
+    fn nothing_to_do(&self) -> anyhow::Result<Verdict> {
+        if self.json {
+            print_json(&Outcome { selected: 0, tally: Tally::default(), stopped: None, seconds: 0.0 })?;
+        } else {
+            print("nothing to reprocess")?;
+        }
+        Ok(Verdict::Done)
+    }
+
     /// The letters that are meant; nothing if none of those that were named is open.
     async fn filter(&self, databases: &Databases) -> anyhow::Result<Option<DeadLetterFilter>> {
         if self.names.is_empty() {
@@ -221,7 +235,7 @@ impl Arguments {
         }
         let letters = all_named(databases.records.as_ref(), &self.names).await?;
         let (open, others): (Vec<_>, Vec<_>) = letters.into_iter().partition(|one| one.status == "open");
-        for letter in &others {
+        for letter in others.iter().filter(|_| !self.json) {
             print(not_open(letter))?;
         }
         let ids: Vec<Uuid> = open.iter().map(|letter| letter.id).collect();
@@ -237,26 +251,5 @@ fn not_open(letter: &DeadLetterRecord) -> String {
             letter.id
         ),
         None => format!("{} is {} already: nothing takes effect twice", letter.id, letter.status),
-    }
-}
-
-/// `5/s`, or `5`: so many a second.
-fn interval(text: &str) -> Result<Duration, String> {
-    let number = text.strip_suffix("/s").unwrap_or(text).parse::<f64>().unwrap_or_default();
-    let interval = Duration::try_from_secs_f64(number.recip()).ok().filter(|_| number > 0.0);
-    interval.ok_or_else(|| "not a rate; write 5/s".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rate_is_a_number_a_second() {
-        assert_eq!(interval("5/s"), Ok(Duration::from_millis(200)));
-        assert_eq!(interval("0.5"), Ok(Duration::from_secs(2)));
-        for wrong in ["", "0", "-1/s", "fast", "5/m", "NaN"] {
-            assert!(interval(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -6,7 +6,9 @@ use anyhow::Context as _;
 use chrono::{TimeDelta, Utc};
 
 use crate::cli::{
-    Verdict, databases, print,
+    Verdict, databases,
+    measures::duration,
+    print,
     table::{counted, time},
 };
 use crate::config::Config;
@@ -17,7 +19,7 @@ const BATCH: usize = 5_000;
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// Delete what was recorded before this time, 30d say
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_parser = duration)]
     older_than: Duration,
     /// Only say how many rows there are
     #[arg(long)]

@@ -21,8 +21,8 @@ macro_rules! filtered {
             " FROM factline.dead_letters WHERE ($1::uuid[] IS NULL OR id = ANY ($1)) \
              AND ($2::uuid IS NULL OR id >= $2) AND ($3::uuid IS NULL OR id <= $3) \
              AND ($4::uuid IS NULL OR id < $4) AND ($5::text IS NULL OR event_id = $5) \
-             AND ($6::text IS NULL OR status = $6) AND ($7::text IS NULL OR topic = $7) \
-             AND ($8::text IS NULL OR event_type = $8) AND ($9::text IS NULL OR fingerprint = $9) \
+             AND ($6::text IS NULL OR status = $6 OR $6 = 'unfinished' AND status IN ('open', 'reprocessing')) AND ($7::text IS NULL OR topic = $7) \
+             AND ($8::text IS NULL OR event_type = $8) AND ($9::text IS NULL OR starts_with(fingerprint, $9)) \
              AND ($10::text IS NULL OR consumer_group = $10) AND ($11::timestamptz IS NULL OR dead_at >= $11) \
              AND ($12::text IS NULL OR strpos(error, $12) > 0 OR strpos(key, $12) > 0 OR strpos(event_id, $12) > 0 \
                OR position(convert_to($12, 'UTF8') IN payload) > 0) ",

@@ -21,8 +21,8 @@ macro_rules! filtered {
             $before,
             " FROM dead_letters WHERE (?1 IS NULL OR id IN (SELECT value FROM json_each(?1))) \
              AND (?2 IS NULL OR id >= ?2) AND (?3 IS NULL OR id <= ?3) AND (?4 IS NULL OR id < ?4) \
-             AND (?5 IS NULL OR event_id = ?5) AND (?6 IS NULL OR status = ?6) AND (?7 IS NULL OR topic = ?7) \
-             AND (?8 IS NULL OR event_type = ?8) AND (?9 IS NULL OR fingerprint = ?9) \
+             AND (?5 IS NULL OR event_id = ?5) AND (?6 IS NULL OR status = ?6 OR ?6 = 'unfinished' AND status IN ('open', 'reprocessing')) AND (?7 IS NULL OR topic = ?7) \
+             AND (?8 IS NULL OR event_type = ?8) AND (?9 IS NULL OR substr(fingerprint, 1, length(?9)) = ?9) \
              AND (?10 IS NULL OR consumer_group = ?10) AND (?11 IS NULL OR dead_at >= ?11) \
              AND (?12 IS NULL OR instr(error, ?12) OR instr(key, ?12) OR instr(event_id, ?12) \
                OR instr(payload, CAST(?12 AS BLOB))) ",
