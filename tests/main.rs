@@ -5,7 +5,8 @@
 //! - [`servers`]: throwaway PostgreSQL and Redis;
 //! - [`conformance`]: one suite a port, run against every adapter;
 //! - [`daemon`]: the real binary against real servers;
-//! - [`faults`]: the same while everything around it fails.
+//! - [`faults`]: the same while everything around it fails;
+//! - [`deploy`]: what is deployed with it: compose file, image, rules, dashboards, runbooks, scripts.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
@@ -16,3 +17,5 @@ mod conformance;
 mod daemon;
 
 mod faults;
+
+mod deploy;

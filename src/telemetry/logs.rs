@@ -18,7 +18,10 @@ pub(super) fn layer<S>(format: LogFormat, default: &str) -> impl Layer<S> + use<
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    // Set to nothing it is not set.
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|wanted| !wanted.is_empty());
+    let filter = wanted.and_then(|wanted| EnvFilter::try_new(wanted).ok());
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(default));
     let human = match format {
         LogFormat::Auto => stderr().is_terminal(),
         LogFormat::Human => true,

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    path::Path,
     process::Command,
     sync::{
         Mutex, OnceLock,
@@ -70,6 +71,11 @@ impl Redis {
     /// What the keys of one test are to begin with.
     pub(crate) fn prefix(&self) -> String {
         format!("test-{}", self.prefixes.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Where it keeps its data.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder.path
     }
 
     /// Starts it again, on the same port.
