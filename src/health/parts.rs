@@ -107,10 +107,11 @@ fn backlog(seen: &Seen<'_>, memory: &mut Memory) -> Finding {
     let still = at - moving.since;
     memory.backlog = Some(moving.clone());
     let age = backlog.oldest_pending.map(|oldest| (at - oldest).max(TimeDelta::zero()));
+    let about = if backlog.estimated { "about " } else { "" };
     let mut words = match (backlog.pending, age) {
         (0, _) => "nothing is pending".to_owned(),
-        (pending, Some(age)) => format!("{pending} pending, the oldest for {}", span(age)),
-        (pending, None) => format!("{pending} pending"),
+        (pending, Some(age)) => format!("{about}{pending} pending, the oldest for {}", span(age)),
+        (pending, None) => format!("{about}{pending} pending"),
     };
     let mut finding = Finding::new("backlog", State::Ok, "");
     if still >= seen.patience() && backlog.pending > 0 {
@@ -184,9 +185,9 @@ fn of_group(seen: &Seen<'_>, group: &str, partitions: &[&GroupLag], memory: &mut
     let waits = retries_of(seen, group);
     let (mut waiting, mut still, mut figures) = (0, None, Vec::new());
     for lag in partitions {
-        let here = lag.pending + lag.undelivered.unwrap_or_default();
+        let here = lag.waiting();
         let key = (group.to_owned(), lag.partition.clone());
-        let moving = Moving::after(memory.lag.get(&key), here, None, at);
+        let moving = Moving::after(memory.lag.get(&key), here, lag.oldest, at);
         // What waits for its next try stands still on purpose.
         let is_still =
             here > 0 && at - moving.since >= seen.patience() && !(waits && lag.undelivered == Some(0));

@@ -2,7 +2,12 @@
 //!
 //! Nothing here asks a server: a scrape costs the databases nothing, and hangs with none of them.
 
-use std::sync::{Arc, Weak};
+#![expect(clippy::cast_precision_loss, reason = "a metric is a float wherever it goes")]
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
 
 use chrono::{DateTime, Utc};
 use factline_supervision::{Condition, Node, NodeState};
@@ -117,6 +122,12 @@ fn register_store(gauge: Gauge<'_>) {
 }
 
 fn register_streams(gauge: Gauge<'_>) {
+    gauge(
+        "factline.consumer.lag",
+        "s",
+        "How long the oldest entry has waited that a group is not done with",
+        consumer_lag,
+    );
     gauge("factline.stream.length", "{entries}", "Entries of a partition", |state, put| {
         streams(state, |seen| {
             for lag in &seen.lag {
@@ -139,6 +150,20 @@ fn register_streams(gauge: Gauge<'_>) {
             of_groups(state, |lag, of| put.observe(lag.pending as f64, of));
         },
     );
+}
+
+/// By group: since when the oldest entry waits that it is not done with; nothing waits for a group that has none.
+fn consumer_lag(state: &State, put: Put<'_>) {
+    streams(state, |seen| {
+        let mut oldest: BTreeMap<&str, Option<DateTime<Utc>>> = BTreeMap::new();
+        for lag in &seen.lag {
+            let of_group = oldest.entry(&lag.group).or_default();
+            *of_group = [*of_group, lag.oldest].into_iter().flatten().min();
+        }
+        for (group, oldest) in oldest {
+            put.observe(age(oldest), &[KeyValue::new("group", group.to_owned())]);
+        }
+    });
 }
 
 fn register_servers(gauge: Gauge<'_>) {
@@ -219,7 +244,7 @@ fn register_servers(gauge: Gauge<'_>) {
 fn register_actors(gauge: Gauge<'_>) {
     gauge("factline.actor.state", "", "1 for the state that a supervised child is in", |state, put| {
         every_node(state, &mut |node| {
-            put.observe(1.0, &[path_of(node), KeyValue::new("state", name_of(node.state))])
+            put.observe(1.0, &[path_of(node), KeyValue::new("state", name_of(node.state))]);
         });
     });
     gauge("factline.actor.degraded", "", "1 if a child says of itself that it is degraded", |state, put| {
