@@ -1,4 +1,4 @@
-//! The OpenAPI document is what the server does.
+//! The `OpenAPI` document is what the server does.
 
 use std::process::Command;
 
@@ -106,8 +106,10 @@ async fn schemathesis_finds_no_answer_that_the_document_does_not_have() {
     // Until it is ready, /health/ready answers 503, as it should.
     until("the daemon is ready", || async { api.get("/health/ready").status == 200 }).await;
     let document = api.get("/api/v1/openapi.json").with(200);
-    let asked =
-        operations(&document).iter().filter(|(path, _, _)| !LEFT_OUT.contains(&path.as_str())).count();
+    // HEAD is GET without its body: it need not be asked as well.
+    let asks =
+        |(path, method, _): &&(String, String, Value)| method != "head" && !LEFT_OUT.contains(&path.as_str());
+    let asked = operations(&document).iter().filter(asks).count();
     let mut command = Command::new(SCHEMATHESIS);
     command.current_dir(place.folder()).arg("run").arg(format!("http://{}/api/v1/openapi.json", api.address));
     command.args(["--header", &format!("Authorization: Bearer {OPERATOR}")]);
@@ -120,6 +122,8 @@ async fn schemathesis_finds_no_answer_that_the_document_does_not_have() {
     let output = output.unwrap_or_else(|error| panic!("{SCHEMATHESIS}: {error}; `scripts/test` installs it"));
     let told = text(&output.stdout) + &text(&output.stderr);
     assert!(output.status.success(), "{told}");
-    assert!(told.contains(&format!("Tested: {asked}")), "not all {asked} were asked:\n{told}");
+    let tested = told.split("Tested: ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let tested: usize = tested.unwrap().parse().unwrap();
+    assert!(tested >= asked, "{tested} of {asked} were asked:\n{told}");
     api.stop().await;
 }
