@@ -11,7 +11,9 @@ use factline_pipeline::{
     cloudevent::{self, Malformed, RawEntry},
     event::Event,
     outage::Error,
-    outbox::{Backlog, COUNTED, Claim, NewEvent, Outbox as Port, Record, Row, RowId, Settled, SettledRow, Status},
+    outbox::{
+        Backlog, COUNTED, Claim, NewEvent, Outbox as Port, Record, Row, RowId, Settled, SettledRow, Status,
+    },
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row as _, sqlite::SqliteRow};

@@ -265,14 +265,13 @@ async fn panic_under(strategy: &str) {
     adapters.databases.ledger = Buggy::new(adapters.databases.ledger);
     adapters.stream = Buggy::new(adapters.stream);
     let process = factline::app::Process::new("");
-    let state = admin::State::new(&config, adapters.clone(), Exposition::default(), &process);
-    let state = Arc::new(state);
+    let seen = admin::State::new(&config, adapters.clone(), Exposition::default(), &process);
     let wiring = Wiring {
         config: &config,
         adapters,
         parts: Parts::All,
-        admin: admin::Params { listener: None, state },
-        process: app::Process::new(&config.instance),
+        admin: admin::Params { listener: None, state: Arc::new(seen) },
+        process,
     };
     let tree = factline_supervision::start(app::tree(wiring)).await.unwrap();
 

@@ -129,7 +129,8 @@ async fn check_one(
     };
     match outcome.first() {
         Some(letter) => {
-            let told = !letter.error.is_empty() && letter.payload.as_deref().is_some_and(|payload| !payload.is_empty());
+            let told = !letter.error.is_empty()
+                && letter.payload.as_deref().is_some_and(|payload| !payload.is_empty());
             let found = format!("set aside by {}, {}: {}", letter.stage, letter.error_kind, letter.error);
             journal.check(poison.what, told || !poison.must_be_set_aside, found);
         }

@@ -79,7 +79,7 @@ impl Site {
         let mut run = command(&["run"]);
         run.current_dir(folder.path()).envs(all.iter().cloned());
         let daemon = Daemon::start(run, folder.path().join("log"));
-        let client = Client::builder().timeout(Duration::from_secs(60)).disable_redirects().finish();
+        let client = Client::builder().timeout(Duration::from_mins(1)).disable_redirects().finish();
         let site = Self { daemon, address, client, environment: all, folder };
         until("it answers", || async { site.get("/health").send().await.is_ok() }).await;
         until("the tree has started", || async { site.daemon.log().contains("factline is running") }).await;
