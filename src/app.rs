@@ -125,7 +125,7 @@ pub fn tree(wiring: Wiring<'_>) -> SupervisorSpec {
         }
         root = root.supervisor(tuning.supervisor("root/consumers", consumers));
     }
-    root = root.child(janitor(config, &adapters, parts, &holder, &tuning));
+    root = root.child(janitor(config, &adapters, parts, &process, &tuning));
     root = root.child(tuning.child("root/admin", admin::child(admin)));
     tuning.supervisor("root", root)
 }
@@ -243,7 +243,7 @@ fn janitor(
     config: &Config,
     adapters: &Adapters,
     parts: Parts,
-    holder: &str,
+    process: &Process,
     tuning: &dyn Tuning,
 ) -> factline_supervision::ChildSpec {
     let Adapters { databases, stream, .. } = adapters;
@@ -258,9 +258,10 @@ fn janitor(
             every: config.janitor.reconcile_every,
             leases: databases.leases.clone(),
             relay: relay_lease(config),
-            holder: holder.to_owned(),
+            holder: process.holder.clone(),
         }),
         every: config.janitor.every,
+        metrics: process.metrics.clone(),
     };
     tree::janitor(params, tuning)
 }

@@ -24,7 +24,9 @@ impl Place {
     }
 
     pub(crate) fn embedded() -> Self {
-        Self::Embedded(tempfile::tempdir().unwrap())
+        let place = Self::Embedded(tempfile::tempdir().unwrap());
+        place.said(&["migrate", "up"]);
+        place
     }
 
     pub(crate) fn folder(&self) -> &Path {

@@ -96,7 +96,7 @@ async fn the_whole_trace_arrives(protocol: Protocol, name: &str) {
     );
 
     // What is done to many at once is a span of its own, with links.
-    for (batch, to) in [("send", &publish), ("process batch", &process), ("record batch", &process)] {
+    for (batch, to) in [("send", &publish), ("process batch", &publish), ("record batch", &process)] {
         until(&format!("{batch} with its link"), || async {
             let linked = |span: &Seen| span.name() == batch && span.links().contains(&to.id());
             collector.spans().iter().any(linked)
@@ -120,7 +120,9 @@ async fn a_retry_is_a_span_of_its_own_and_what_is_set_aside_keeps_its_trace() {
     insert(&stage, "c-1", "misbehave: error once", &retried, "01").await;
     insert(&stage, "c-2", "misbehave: panic", &dead, "01").await;
     insert(&stage, "c-3", "Hello.", &unsampled, "00").await;
-    stage.until_recorded(3).await;
+    let behind = a_trace();
+    insert(&stage, "c-1", "Hello.", &behind, "01").await;
+    stage.until_recorded(4).await;
 
     until("both tries", || async { spans_of(&collector, &retried, "process").len() == 2 }).await;
     let mut tries = spans_of(&collector, &retried, "process");
@@ -129,6 +131,13 @@ async fn a_retry_is_a_span_of_its_own_and_what_is_set_aside_keeps_its_trace() {
     assert_eq!((tries[0].has_failed(), tries[1].has_failed()), (true, false));
     assert_eq!(tries[0].attribute("error.type"), "exhausted");
     assert_eq!(tries[0].parent(), tries[1].parent(), "both are tries at the same message");
+
+    let waited = span_of(&collector, &behind, "process").await;
+    assert_eq!(
+        waited.attribute("factline.attempt"),
+        "1",
+        "to wait behind another event of its key is no try"
+    );
 
     let failed = span_of(&collector, &dead, "process").await;
     assert!(failed.has_failed() && failed.attribute("error.type") == "panic");

@@ -238,7 +238,7 @@ async fn extract_all(tools: &Tools, batch: &Batch) {
             Err(_) => Fate::Unreadable,
             Ok(event) if held_up.contains(event.key.as_str()) => Fate::Behind,
             Ok(event) => {
-                let _until_it_is_known = entry.trail.extract();
+                let _until_it_is_known = entry.trail.begin(event, &entry.partition);
                 fate_of(tools, event).await
             }
         };

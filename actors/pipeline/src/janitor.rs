@@ -13,6 +13,7 @@ use factline_supervision::{Condition, Lifeline};
 use crate::{
     lease::{Lease, Leases},
     ledger::Ledger,
+    metrics::Metrics,
     outage::{self, Error},
     outbox::{Outbox, RowId},
     reconcile::{self, Extent, Report},
@@ -55,6 +56,8 @@ pub struct Params {
     pub reconcile: Option<Reconciling>,
     /// Time between two turns.
     pub every: Duration,
+    /// What it counts.
+    pub metrics: Metrics,
 }
 
 /// The actor.
@@ -119,7 +122,8 @@ impl Janitor {
     fn reconcile(&mut self, ctx: &mut Context<Self>) {
         let Some(reconciling) = self.params.reconcile.clone() else { return };
         let (every, down_to) = (reconciling.every, self.reconciled_to.clone());
-        let turn = async move { reconcile_if_relaying(&reconciling, down_to).await };
+        let metrics = self.params.metrics.clone();
+        let turn = async move { reconcile_if_relaying(&reconciling, down_to, &metrics).await };
         ctx.spawn(turn.into_actor(self).map(move |reconciled, janitor, ctx| {
             match reconciled {
                 Ok(report) => {
@@ -172,6 +176,7 @@ fn ago(time: Duration) -> Option<DateTime<Utc>> {
 async fn reconcile_if_relaying(
     reconciling: &Reconciling,
     down_to: Option<RowId>,
+    metrics: &Metrics,
 ) -> Result<Option<Report>, Error> {
     let Reconciling { params, leases, relay, holder, .. } = reconciling;
     let leases = leases.list().await?;
@@ -183,6 +188,7 @@ async fn reconcile_if_relaying(
     let report = reconcile::find_lost(params, &extent, |_| {}).await?;
     if report.lost > 0 {
         let rows = reconcile::put_back(params, &report).await?;
+        metrics.reconciled(rows);
         tracing::warn!(events = rows, "neither in a stream nor recorded: these events are published again");
     }
     Ok(Some(report))

@@ -239,6 +239,9 @@ impl Metrics {
             Outcome::Processed(_) => None,
         });
         letters.take(as_size(recorded.dead_lettered)).for_each(|letter| self.died(group, letter));
+        if recorded.duplicates > 0 {
+            return; // what has come again says nothing of how long it took, nor anything new
+        }
         let now = Utc::now();
         let mut facts = 0;
         for one in batch {

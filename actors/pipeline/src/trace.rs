@@ -2,12 +2,15 @@
 //!
 //! The producer's `traceparent` is the parent of `publish`; the entry carries the context of `publish` in its stead, which
 //! is the parent of `process`; `extract` and `record` are its children. What is done to many at once is a span of its
-//! own, with a link to each of them. A try after the first is a `process` of its own, linked to the one before. Names
-//! and attributes are OpenTelemetry's for messaging.
+//! own, with a link to each of them. A try after the first is a `process` of its own, linked to the one before; what only
+//! waits behind another event of its key is no try. Names and attributes are OpenTelemetry's for messaging.
 //!
 //! Spans go to one target, which nobody listens to unless traces are sent somewhere; then nothing here costs anything.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use opentelemetry::{
     Context,
@@ -21,7 +24,7 @@ use crate::{
     dead_letter::ErrorKind,
     event::{Event, TraceContext},
     ledger::{Outcome, Recording},
-    stream::Delivered,
+    stream::{Delivered, Partition},
 };
 
 /// Where spans go.
@@ -33,11 +36,24 @@ const SYSTEM: &str = "factline";
 /// Links of one span at most: what is beyond that is in the other spans' parents.
 const MOST_LINKS: usize = 128;
 
-/// The span in which an entry is processed. Ends when the last of its clones is dropped.
+/// What is traced of an entry's being processed: a try that is to come, the span of the one that is made, which ends when
+/// the last of its clones is dropped, and the context of the one before.
 ///
 /// Equal to every other one: what is told of an entry changes nothing about it.
 #[derive(Debug, Clone, Default)]
-pub struct Trail(Option<Span>);
+pub struct Trail {
+    plan: Option<Box<Plan>>,
+    span: OnceLock<Span>,
+    before: Option<SpanContext>,
+}
+
+/// A try that is to come.
+#[derive(Debug, Clone)]
+struct Plan {
+    group: String,
+    attempt: u32,
+    message: SpanContext,
+}
 
 impl PartialEq for Trail {
     fn eq(&self, _: &Self) -> bool {
@@ -46,21 +62,54 @@ impl PartialEq for Trail {
 }
 
 impl Trail {
-    fn context(&self) -> Option<SpanContext> {
-        self.0.as_ref().map(context_of)
-    }
-
-    /// The `extract` of the entry, while it lasts.
-    pub(crate) fn extract(&self) -> Option<Span> {
-        let process = self.0.as_ref()?;
+    /// The entry is tried now: begins its `process`, and gives the `extract` in it, if its trace is recorded.
+    pub(crate) fn begin(&self, event: &Event, partition: &Partition) -> Option<Span> {
+        let plan = self.plan.as_ref()?;
+        let process = self.span.get_or_init(|| plan.process(event, partition, self.before.as_ref()));
         Some(info_span!(target: TARGET, parent: process, "extract", otel.kind = "internal"))
     }
 
     /// What was tried has failed.
     pub(crate) fn failed(&self, kind: ErrorKind, error: &str) {
-        if let Some(process) = &self.0 {
+        if let Some(process) = self.span.get() {
             fail(process, kind.as_str(), error);
         }
+    }
+
+    /// The try is over, whatever comes next; one that was never made leaves nothing behind.
+    pub(crate) fn end(&mut self) {
+        self.plan = None;
+        if let Some(process) = self.span.take() {
+            self.before = Some(context_of(&process));
+        }
+    }
+}
+
+impl Plan {
+    fn process(&self, event: &Event, partition: &Partition, before: Option<&SpanContext>) -> Span {
+        let span = info_span!(
+            target: TARGET, parent: None, "process",
+            otel.name = format_args!("process {}", event.topic),
+            otel.kind = "consumer",
+            otel.status_code = field::Empty,
+            otel.status_description = field::Empty,
+            error.type = field::Empty,
+            messaging.system = SYSTEM,
+            messaging.operation.name = "process",
+            messaging.operation.type = "process",
+            messaging.destination.name = event.topic,
+            messaging.destination.partition.id = partition.number,
+            messaging.consumer.group.name = self.group,
+            messaging.message.id = %event.id,
+            messaging.message.body.size = event.data.len(),
+            factline.attempt = self.attempt,
+        );
+        descend(&span, self.message.clone());
+        if self.attempt > 1 {
+            // A try in another process left no span to link to; the message itself is the next best.
+            link(&span, std::iter::once(before.unwrap_or(&self.message).clone()));
+        }
+        span
     }
 }
 
@@ -139,6 +188,9 @@ impl Publishing {
         let send = info_span!(
             target: TARGET, parent: None, "send",
             otel.kind = "client",
+            otel.status_code = field::Empty,
+            otel.status_description = field::Empty,
+            error.type = field::Empty,
             messaging.system = SYSTEM,
             messaging.operation.name = "send",
             messaging.operation.type = "send",
@@ -183,44 +235,22 @@ fn publish(event: &mut Event) -> Option<Span> {
     Some(span)
 }
 
-/// The entry's `process`, if its trace is recorded. A try after the first is linked to the one before.
-pub(crate) fn process(group: &str, task: &mut Task) {
-    let before = task.entry.trail.context();
-    task.entry.trail = Trail::default();
+/// Has the entry's next try traced, if its trace is recorded.
+pub(crate) fn plan(group: &str, task: &mut Task) {
+    task.entry.trail.end();
     if !is_recording() {
         return;
     }
-    let Ok(event) = &task.entry.event else { return };
-    let Some(parent) = event.trace.as_ref().and_then(TraceContext::sampled) else { return };
+    let message = task.entry.event.as_ref().ok().and_then(|event| event.trace.as_ref()?.sampled());
     let attempt = task.past.attempts + 1;
-    let span = info_span!(
-        target: TARGET, parent: None, "process",
-        otel.name = format_args!("process {}", event.topic),
-        otel.kind = "consumer",
-        otel.status_code = field::Empty,
-        otel.status_description = field::Empty,
-        error.type = field::Empty,
-        messaging.system = SYSTEM,
-        messaging.operation.name = "process",
-        messaging.operation.type = "process",
-        messaging.destination.name = event.topic,
-        messaging.destination.partition.id = task.entry.partition.number,
-        messaging.consumer.group.name = group,
-        messaging.message.id = %event.id,
-        messaging.message.body.size = event.data.len(),
-        factline.position = %task.entry.position,
-        factline.attempt = attempt,
-    );
-    // A try in another process left no span to link to; the message itself is the next best.
-    let earlier = if attempt > 1 { before.or_else(|| Some(parent.clone())) } else { None };
-    descend(&span, parent);
-    link(&span, earlier.into_iter());
-    task.entry.trail = Trail(Some(span));
+    let plan = message.map(|message| Plan { group: group.to_owned(), attempt, message });
+    task.entry.trail.plan = plan.map(Box::new);
 }
 
-/// A batch in the hands of an extractor: a `process` with a link to each of its entries' own.
+/// A batch in the hands of an extractor: a `process` with a link to each of its messages.
 pub(crate) fn process_batch<'a>(group: &str, entries: impl Iterator<Item = &'a Delivered>) -> Option<Span> {
-    batch("process batch", "process", group, entries)
+    let message = |entry: &Delivered| entry.trail.plan.as_ref().map(|plan| plan.message.clone());
+    batch("process batch", "process", group, entries, message)
 }
 
 fn batch<'a>(
@@ -228,13 +258,13 @@ fn batch<'a>(
     operation: &'static str,
     group: &str,
     entries: impl Iterator<Item = &'a Delivered>,
+    to: impl Fn(&Delivered) -> Option<SpanContext>,
 ) -> Option<Span> {
     if !is_recording() {
         return None;
     }
     let mut count = 0;
-    let contexts: Vec<SpanContext> =
-        entries.inspect(|_| count += 1).filter_map(|entry| entry.trail.context()).collect();
+    let contexts: Vec<SpanContext> = entries.inspect(|_| count += 1).filter_map(to).collect();
     if contexts.is_empty() {
         return None;
     }
@@ -264,12 +294,13 @@ pub(crate) struct RecordingSpans {
 
 impl RecordingSpans {
     pub(crate) fn begin(group: &str, recordings: &[Recording]) -> Self {
-        let Some(batch) = batch("record batch", "record", group, recordings.iter().map(|one| &one.entry))
-        else {
+        let process = |entry: &Delivered| entry.trail.span.get().map(context_of);
+        let entries = recordings.iter().map(|one| &one.entry);
+        let Some(batch) = batch("record batch", "record", group, entries, process) else {
             return Self::default();
         };
         let records = recordings.iter().filter_map(|one| {
-            let process = one.entry.trail.0.as_ref()?;
+            let process = one.entry.trail.span.get()?;
             let (outcome, facts) = match &one.outcome {
                 Outcome::Processed(said) => ("processed", said.as_ref().map_or(0, |said| said.facts.len())),
                 Outcome::DeadLettered(_) => ("dead_lettered", 0),

@@ -40,7 +40,7 @@ pub(super) async fn try_all(
         if is_condemned(&task) {
             plan.push((batch, Planned::SetAside(Box::new(task))));
         } else {
-            trace::process(&params.group, &mut task);
+            trace::plan(&params.group, &mut task);
             let (before, is_known) = (task.past.suspected, task.leaves_traces());
             task.past.suspected = task.deaths();
             plan.push((batch, Planned::Try { past: task.past, before, is_known }));
@@ -77,7 +77,8 @@ pub(super) async fn try_all(
         };
         match settled {
             Settled::Record(recording) => recordings.push((batch, *recording)),
-            Settled::Park(task, pause) => {
+            Settled::Park(mut task, pause) => {
+                task.entry.trail.end();
                 if let Some(lane) = Lane::of(&task.entry) {
                     let fence = fence(&task.entry);
                     bench.parking.park(lane, Waiting { batch, fence, task: *task }, Instant::now() + pause);
