@@ -88,6 +88,11 @@ impl Access {
         Self { tokens: known.collect() }
     }
 
+    /// Whether anybody is asked who they are.
+    pub(super) fn asks(&self) -> bool {
+        !self.tokens.is_empty()
+    }
+
     /// Whose token this is. All are compared, each in constant time: how long it takes tells nobody how near a guess is.
     fn whose(&self, token: &str) -> Option<&Known> {
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
@@ -101,7 +106,7 @@ impl Access {
     }
 
     /// Who asks; without any token in the configuration, anybody is an operator.
-    fn identify(&self, request: &HttpRequest) -> Result<Caller, Problem> {
+    pub(super) fn identify(&self, request: &HttpRequest) -> Result<Caller, Problem> {
         let address = request.peer_addr().map(|address| address.ip().to_string()).unwrap_or_default();
         if self.tokens.is_empty() {
             return Ok(Caller { name: "anonymous".into(), address, role: Role::Operator });

@@ -67,13 +67,15 @@ struct Asked {
 }
 
 impl Asked {
-    /// A change is told always, a question only to those who want to know.
+    /// A change is told always; a question, and who was refused, only to those who want to know.
     fn log(&self, status: StatusCode, caller: Option<&Caller>) {
         let Self { id: RequestId(request_id), method, path, .. } = self;
         let who = caller.map_or("nobody", |caller| &caller.name);
         let from = caller.map_or("", |caller| &caller.address);
         let (status, took) = (status.as_u16(), millis(self.at.elapsed()));
-        if matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
+        // Whoever may not change anything is not to fill the log either.
+        let refused = [401, 403, 429].contains(&status);
+        if matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE) && !refused {
             tracing::info!(request_id, %method, path, status, who, from, took, "HTTP request");
         } else {
             tracing::debug!(request_id, %method, path, status, who, from, took, "HTTP request");
@@ -130,7 +132,8 @@ fn check(request: &ServiceRequest) -> Result<(), Problem> {
     let state = request.app_data::<Data<State>>().ok_or_else(starting)?;
     let rates = request.app_data::<Data<Rates>>().ok_or_else(starting)?;
     if let Some(client) = request.peer_addr().filter(|_| !NEVER_LIMITED.contains(&request.path())) {
-        rates.check(client.ip())?;
+        let caller = state.access.identify(request.request()).ok().filter(|_| state.access.asks());
+        rates.check(client.ip(), caller.as_ref().map(|caller| caller.name.as_str()))?;
     }
     origin::check(request, &state.config.admin.hosts)?;
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());

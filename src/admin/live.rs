@@ -21,7 +21,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
     access::{SUBPROTOCOL, Viewer},
-    origin::Connection,
+    clients::Connection,
     problem::Problem,
 };
 

@@ -28,6 +28,7 @@ use crate::{
 
 pub mod access;
 mod api;
+mod clients;
 mod gate;
 mod health;
 mod live;

@@ -1,38 +1,14 @@
 //! Whether a request means this server, and comes from its own pages: what keeps a web page that somebody here has open
 //! from asking in their name, by its own origin or by a name that it has made resolve to us (DNS rebinding).
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    os::fd::AsFd,
-};
+use std::net::IpAddr;
 
 use actix_web::{
     dev::ServiceRequest,
     http::{StatusCode, header},
-    rt::net::TcpStream,
 };
 
-use super::problem::Problem;
-
-/// What is known of the connection that a request came on.
-#[derive(Debug)]
-pub(super) struct Connection {
-    local: Option<SocketAddr>,
-    /// The socket once more, for whoever must end a client that reads nothing.
-    socket: Option<std::net::TcpStream>,
-}
-
-impl Connection {
-    pub(super) fn new(stream: &TcpStream) -> Self {
-        let socket = stream.as_fd().try_clone_to_owned().ok();
-        Self { local: stream.local_addr().ok(), socket: socket.map(Into::into) }
-    }
-
-    /// The socket, to be shut down.
-    pub(super) fn socket(&self) -> Option<std::net::TcpStream> {
-        self.socket.as_ref()?.try_clone().ok()
-    }
-}
+use super::{clients::Connection, problem::Problem};
 
 /// Refuses requests that name another host, or that a page of another origin has made.
 ///

@@ -1,7 +1,7 @@
 //! How much one client may ask.
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     num::NonZeroU32,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -13,14 +13,21 @@ use actix_web::http::{
 };
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 
-use super::problem::Problem;
+use super::{clients::whole_client, problem::Problem};
 
 /// After so many requests those clients are forgotten that could ask at their full rate again.
 const FORGET_EVERY: u32 = 1024;
 
+/// Whom a rate is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Token(String),
+    Address(IpAddr),
+}
+
 /// What the clients have asked lately.
 pub(super) struct Rates {
-    limiter: DefaultKeyedRateLimiter<IpAddr>,
+    limiter: DefaultKeyedRateLimiter<Key>,
     asked: AtomicU32,
 }
 
@@ -33,12 +40,14 @@ impl Rates {
         Self { limiter: RateLimiter::keyed(quota), asked: AtomicU32::new(0) }
     }
 
-    /// Refuses a client that has asked too much.
-    pub(super) fn check(&self, client: IpAddr) -> Result<(), Problem> {
+    /// Refuses a client that has asked too much: whoever has a token shares its rate with nobody who has none.
+    pub(super) fn check(&self, client: IpAddr, token: Option<&str>) -> Result<(), Problem> {
         if self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(FORGET_EVERY) {
             self.limiter.retain_recent();
         }
-        let refused = self.limiter.check_key(&whole_client(client)).err();
+        let key =
+            token.map_or_else(|| Key::Address(whole_client(client)), |token| Key::Token(token.to_owned()));
+        let refused = self.limiter.check_key(&key).err();
         refused.map_or(Ok(()), |until| Err(too_many(until.wait_time_from(self.limiter.clock().now()))))
     }
 }
@@ -47,19 +56,11 @@ fn too_many(wait: Duration) -> Problem {
     let seconds = wait.as_secs_f64().ceil().max(1.0);
     let problem = Problem::new(
         StatusCode::TOO_MANY_REQUESTS,
-        format!("too many requests from this address; try again in {seconds} s, or raise admin.rate"),
+        format!("too many requests; try again in {seconds} s, or raise admin.rate"),
     );
     match HeaderValue::from_str(&seconds.to_string()) {
         Ok(value) => problem.with_header(RETRY_AFTER, value),
         Err(_) => problem,
-    }
-}
-
-/// Whoever has one address of IPv6 has its whole /64.
-fn whole_client(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
-        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -75,23 +76,17 @@ mod tests {
     fn each_client_has_its_own_rate() {
         let rates = Rates::new(1);
         let greedy = address("10.0.0.1");
-        assert!(rates.check(greedy).is_ok() && rates.check(greedy).is_ok());
-        assert_eq!(rates.check(greedy).unwrap_err().status, 429);
-        assert!(rates.check(address("10.0.0.2")).is_ok());
-    }
-
-    #[test]
-    fn a_client_has_a_network_of_ipv6() {
-        assert_eq!(whole_client(address("2001:db8::1")), whole_client(address("2001:db8::2:1")));
-        assert_ne!(whole_client(address("2001:db8::1")), whole_client(address("2001:db8:0:1::1")));
-        assert_eq!(whole_client(address("::ffff:10.0.0.1")), address("10.0.0.1"));
+        assert!(rates.check(greedy, None).is_ok() && rates.check(greedy, None).is_ok());
+        assert_eq!(rates.check(greedy, None).unwrap_err().status, 429);
+        assert!(rates.check(address("10.0.0.2"), None).is_ok());
+        assert!(rates.check(greedy, Some("kim")).is_ok(), "a token has its own");
     }
 
     #[test]
     fn clients_are_forgotten() {
         let rates = Rates::new(1_000_000);
         for bits in 0..10 * FORGET_EVERY {
-            assert!(rates.check(IpAddr::V4(bits.into())).is_ok());
+            assert!(rates.check(IpAddr::V4(bits.into()), None).is_ok());
         }
         assert!(rates.limiter.len() < 3 * FORGET_EVERY as usize, "{}", rates.limiter.len());
     }

@@ -12,7 +12,7 @@ use actix_web::{
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
 use super::{
-    State, api, gate, health, live, methods::Methods, metrics, origin::Connection, problem, rate::Rates,
+    State, api, clients::Clients, gate, health, live, methods::Methods, metrics, problem, rate::Rates,
 };
 
 /// Connections at once; more wait until there is room. Each has two file descriptors, and servers must be left some.
@@ -42,9 +42,10 @@ pub(super) fn listen(listener: &TcpListener, state: Arc<State>, hub: live::hub::
             .app_data(Data::new(document))
             .wrap(from_fn(gate::pass))
     });
-    let server = server.on_connect(|connection, data| {
+    let clients = Clients::default();
+    let server = server.on_connect(move |connection, data| {
         if let Some(stream) = connection.downcast_ref::<TcpStream>() {
-            data.insert(Connection::new(stream));
+            data.insert(clients.admit(stream));
         }
     });
     let server = server.max_connections(MAX_CONNECTIONS);

@@ -23,6 +23,9 @@ use crate::{
     redis, sqlite,
 };
 
+/// Connections to each database beside the pipeline's.
+const POOL_BESIDE: u32 = 3;
+
 /// How often an unreachable server is tried at the start.
 const CONNECT_EVERY: Duration = Duration::from_millis(250);
 
@@ -181,13 +184,15 @@ pub struct Opener<'a> {
     creates: bool,
     /// One handle for each file, for it serialises the writers.
     files: HashMap<String, sqlite::Database>,
+    /// Connections to each database, if not as many as are configured.
+    pool: Option<u32>,
 }
 
 impl<'a> Opener<'a> {
     /// Waits as long as `startup_timeout` says.
     #[must_use]
     pub fn new(config: &'a Config) -> Self {
-        Self { config, patience: config.startup_timeout, creates: true, files: HashMap::new() }
+        Self { config, patience: config.startup_timeout, creates: true, files: HashMap::new(), pool: None }
     }
 
     /// Waits only for what is on its way, as a command at a prompt should, and makes nothing: in the wrong folder it
@@ -210,6 +215,16 @@ impl<'a> Opener<'a> {
         Self { creates: true, ..self }
     }
 
+    /// Everything once more for those who ask and change things beside the pipeline: with a few connections of their own,
+    /// so that whatever they ask for takes none of the pipeline's. The servers are looked at from the pipeline's.
+    pub async fn beside(&mut self, pipeline: &Adapters) -> Result<Adapters, Error> {
+        self.pool = Some(POOL_BESIDE);
+        let mut beside = self.adapters().await?;
+        beside.databases.source_server = pipeline.databases.source_server.clone();
+        beside.databases.store_server = pipeline.databases.store_server.clone();
+        Ok(beside)
+    }
+
     /// Opens everything.
     pub async fn adapters(&mut self) -> Result<Adapters, Error> {
         let databases = self.databases().await?;
@@ -226,7 +241,7 @@ impl<'a> Opener<'a> {
     pub(crate) async fn store(&mut self) -> Result<Store, Error> {
         let store = &self.config.store;
         if service_of(&store.url) == Some(Service::Postgres) {
-            let pool = postgres::pool(&store.url, store.pool)
+            let pool = postgres::pool(&store.url, self.pool.unwrap_or(store.pool))
                 .map_err(|error| Error::Unusable { key: "store.url", source: error.into() })?;
             let fix = "check that PostgreSQL runs, that store.url (DATABASE_URL) is right, and that `factline migrate \
                        up` was run";
@@ -240,7 +255,7 @@ impl<'a> Opener<'a> {
     pub(crate) async fn source(&mut self) -> Result<Source, Error> {
         let source = &self.config.source;
         if service_of(&source.url) == Some(Service::Postgres) {
-            let pool = postgres::pool(&source.url, source.pool)
+            let pool = postgres::pool(&source.url, self.pool.unwrap_or(source.pool))
                 .map_err(|error| Error::Unusable { key: "source.url", source: error.into() })?;
             let table = source.outbox_table();
             let fix = "check that PostgreSQL runs, that source.url (SOURCE_DATABASE_URL or DATABASE_URL) is right, \

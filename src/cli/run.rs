@@ -78,7 +78,8 @@ async fn start(
     let mut opener = Opener::new(config);
     let adapters = opener.adapters().await?;
     opener.begin_groups(&adapters.databases).await?;
-    let state = Arc::new(admin::State::new(config, adapters.clone(), telemetry.exposition(), &process));
+    let beside = opener.beside(&adapters).await?;
+    let state = Arc::new(admin::State::new(config, beside, telemetry.exposition(), &process));
     telemetry.watch(&state);
     state.observer.introduce(app::stream_user(config, &adapters.databases, parts, &process));
     warn_of_other_streams(&state).await;

@@ -287,7 +287,7 @@ pub struct Admin {
     pub hosts: Vec<String>,
     /// Bytes of a request's body.
     pub max_body: usize,
-    /// Requests of one client in a second.
+    /// Requests of one token, or one address, in a second.
     pub rate: u32,
     /// How long a part may be unwell before the daemon is not ready.
     #[serde(with = "humantime_serde")]

@@ -30,7 +30,12 @@ const RETURN_LIMIT: Duration = Duration::from_secs(1);
 /// not. These statements know their rows by index, so nothing else is ever better. The server ends the transaction by
 /// itself if we are gone without its noticing.
 const BEGIN_BY_INDEX: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
-                              SET LOCAL enable_sort = off; SET LOCAL idle_in_transaction_session_timeout = '4s'";
+                              SET LOCAL enable_sort = off; SET LOCAL idle_in_transaction_session_timeout = '4s'; \
+                              SET LOCAL statement_timeout = '10s'";
+
+/// Opens a transaction that reads whatever somebody asks for: a query that nobody waits for any more ends as well.
+const BEGIN_TO_READ: &str = "BEGIN READ ONLY; SET LOCAL idle_in_transaction_session_timeout = '4s'; \
+                             SET LOCAL statement_timeout = '10s'";
 
 /// A pool with a limit to every call.
 #[derive(Debug, Clone)]
@@ -84,13 +89,26 @@ impl Database {
         PoolUse { used: open.saturating_sub(idle), idle, max: self.pool.options().get_max_connections() }
     }
 
+    /// Runs a query that somebody wants an answer to.
+    pub(super) async fn select(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, Error> {
+        self.select_in(BEGIN_TO_READ, query).await
+    }
+
     /// Runs a query that walks through a table in order.
     pub(super) async fn select_by_index(
         &self,
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, Error> {
+        self.select_in(BEGIN_BY_INDEX, query).await
+    }
+
+    async fn select_in(
+        &self,
+        begin: &'static str,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, Error> {
         let select = async |connection: &mut PgConnection| {
-            let mut transaction = connection.begin_with(BEGIN_BY_INDEX).await.map_err(failed)?;
+            let mut transaction = connection.begin_with(begin).await.map_err(failed)?;
             let rows = query.fetch_all(&mut *transaction).await.map_err(failed)?;
             transaction.commit().await.map_err(failed)?;
             Ok(rows)

@@ -150,9 +150,7 @@ impl Store {
         select: Query<'_, Postgres, PgArguments>,
         one: fn(&PgRow) -> Result<T, sqlx::Error>,
     ) -> Result<Vec<T>, Error> {
-        let rows =
-            self.database.timely(async |connection| select.fetch_all(connection).await.map_err(failed));
-        rows.await?.iter().map(one).collect::<Result<_, _>>().map_err(failed)
+        self.database.select(select).await?.iter().map(one).collect::<Result<_, _>>().map_err(failed)
     }
 }
 

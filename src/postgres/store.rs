@@ -25,7 +25,8 @@ pub const RELAY: &str = "relay";
 
 /// Opens a transaction that the server ends by itself if we are gone without its noticing: it holds locks that our
 /// successor waits for.
-pub(super) const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '4s'";
+pub(super) const BEGIN: &str =
+    "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '4s'; SET LOCAL statement_timeout = '10s'";
 
 /// The store.
 #[derive(Debug, Clone)]

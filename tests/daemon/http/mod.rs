@@ -10,6 +10,7 @@ use super::stage::{Daemon, Stage, bare_command, free_address, text, until};
 
 mod commands;
 mod core;
+mod harm;
 mod health;
 mod live;
 mod tree;
