@@ -344,3 +344,32 @@ async fn a_waiting_read_survives_a_flushall() {
 async fn lost_or_appended(fixture: &Fixture) {
     fixture.stream.append(&events_in(1, 1)).await.unwrap(); // it has never appended, and so has lost nothing
 }
+
+/// Whatever a group that is made meanwhile has found, stays for it.
+#[tokio::test]
+async fn what_no_group_reads_is_discarded_in_one_step() {
+    let mut fixture = Fixture::new().await;
+    let (place, key) = (partition(1), fixture.key(&partition(1)));
+    assert_eq!(fixture.stream.discard_unread(&place).await.unwrap(), 0, "there is no stream");
+    for round in 0..300 {
+        fixture.stream.append(&events_in(1, 3)).await.unwrap();
+        let group = format!("group-{round}");
+        let mut make = ::redis::pipe();
+        make.atomic();
+        make.cmd("XGROUP").arg("CREATE").arg(&key).arg(&group).arg("0").ignore();
+        make.cmd("XLEN").arg(&key);
+        let (discarded, found) =
+            tokio::join!(fixture.stream.discard_unread(&place), make.query_async(&mut fixture.server));
+        let (discarded, (found,)): (u64, (u64,)) = (discarded.unwrap(), found.unwrap());
+        assert_eq!((discarded, fixture.length(1).await), (3 - found, found));
+        let () = ::redis::cmd("XGROUP")
+            .arg("DESTROY")
+            .arg(&key)
+            .arg(&group)
+            .query_async(&mut fixture.server)
+            .await
+            .unwrap();
+        assert_eq!(fixture.stream.discard_unread(&place).await.unwrap(), found);
+        assert_eq!(fixture.length(1).await, 0);
+    }
+}
