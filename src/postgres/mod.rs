@@ -66,6 +66,23 @@ fn failed(error: sqlx::Error) -> Error {
     }
 }
 
+/// Whoever opens a database and is told that it, or the role, does not exist, or that the password is wrong, need not
+/// wait. One that worked before is only away: somebody renames or restores it, or changes a password.
+fn at_opening(error: Error) -> Error {
+    match error {
+        Error::Unavailable { service, source } if refuses_whom_it_is_given(&*source) => {
+            Error::Misconfigured { service, source }
+        }
+        error => error,
+    }
+}
+
+/// SQLSTATE 3D000, no such database; 28000 and 28P01, no such role, or not with this password.
+fn refuses_whom_it_is_given(error: &(dyn StdError + Send + Sync + 'static)) -> bool {
+    let Some(sqlx::Error::Database(error)) = error.downcast_ref() else { return false };
+    matches!(error.code().as_deref(), Some("3D000" | "28000" | "28P01"))
+}
+
 /// SQLSTATE classes 21 to 23 and 54: cardinality, data exception, integrity, program limit.
 fn refuses_data(error: &sqlx::Error) -> bool {
     match error {

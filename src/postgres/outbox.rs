@@ -22,7 +22,7 @@ use self::{
     rows::Headers,
     statements::{IdKind, Statements, Walk},
 };
-use super::{database::Database, failed, misconfigured};
+use super::{at_opening, database::Database, failed, misconfigured};
 use crate::{
     failpoints::{self, Step},
     nul::without_nul,
@@ -53,7 +53,7 @@ impl Outbox {
             statements.prepare(connection).await?;
             Ok(statements)
         };
-        let statements = database.timely(look_up).await?;
+        let statements = database.timely(look_up).await.map_err(at_opening)?;
         Ok(Self { database, source: table.source.clone(), statements })
     }
 

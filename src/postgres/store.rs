@@ -15,7 +15,7 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{
-    attempts, conversations, database::Database, dead_letters, facts, failed, horizons, leases,
+    at_opening, attempts, conversations, database::Database, dead_letters, facts, failed, horizons, leases,
     ledger_rows::LedgerRows, unusable,
 };
 use crate::failpoints::{self, Step};
@@ -173,7 +173,7 @@ pub async fn ready(pool: &PgPool) -> Result<(), Error> {
         let there = sqlx::query_scalar("SELECT to_regclass('factline.horizons') IS NOT NULL");
         there.fetch_one(connection).await.map_err(failed)
     };
-    let there: bool = Database::from(pool.clone()).timely(there).await?;
+    let there: bool = Database::from(pool.clone()).timely(there).await.map_err(at_opening)?;
     if there {
         Ok(())
     } else {

@@ -82,6 +82,26 @@ fn unreachable_servers_end_the_start_after_a_bounded_wait() {
     assert!(!error.contains("s3cret"), "{error}");
 }
 
+#[tokio::test]
+async fn a_database_or_role_that_does_not_exist_ends_the_start_at_once() {
+    let stage = Stage::new().await;
+    let missing = url::Url::parse(&stage.direct).unwrap().join("/nowhere").unwrap().to_string();
+    let stranger = stage.direct.replace("postgres@", "stranger@");
+    let cases =
+        [(&missing, "database \"nowhere\" does not exist"), (&stranger, "role \"stranger\" does not exist")];
+    for (url, words) in cases {
+        for (variable, key) in [("DATABASE_URL", "source.url"), ("FACTLINE__STORE__URL", "store.url")] {
+            let mut run = stage.command(&["run"]);
+            // Longer than anybody waits: it is not tried again.
+            run.env(variable, url).env("FACTLINE__STARTUP_TIMEOUT", "1day");
+            let output = run.output().unwrap();
+            let error = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{error}");
+            assert!(error.contains(&format!("{key} is unusable")) && error.contains(words), "{error}");
+        }
+    }
+}
+
 #[test]
 fn a_port_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

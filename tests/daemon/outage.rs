@@ -1,6 +1,6 @@
 //! An outage is not a failure: stages wait it out, and nothing is restarted for it.
 
-use super::stage::{Daemon, Stage, free_address, until};
+use super::stage::{Daemon, Stage, free_address, text, unique, until};
 use crate::servers;
 
 #[tokio::test]
@@ -34,6 +34,29 @@ async fn redis_and_postgres_may_go_away_and_come_back_under_load() {
     let status: serde_json::Value = serde_json::from_slice(&tree.stdout).unwrap();
     assert_eq!(restarts(&status["tree"]), 0, "{}", daemon.log());
     assert!(daemon.stop().await.success());
+}
+
+/// A role that may not log in any more ends a start, and a running daemon waits for it.
+#[tokio::test]
+async fn a_daemon_whose_role_is_locked_out_goes_on_when_it_is_let_in_again() {
+    let mut stage = Stage::new().await;
+    let role = unique("worker").replace('-', "_");
+    stage.execute(format!("CREATE ROLE {role} LOGIN SUPERUSER")).await;
+    stage.database = stage.direct.replace("postgres@", &format!("{role}@"));
+    let daemon = stage.start(&["run"]);
+    daemon.until_logged("partitions taken on").await;
+    stage.execute(format!("ALTER ROLE {role} NOLOGIN")).await;
+    let end =
+        format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '{role}'");
+    assert!(stage.count(end).await > 0);
+    daemon.until_logged("is not permitted to log in").await;
+    stage.insert_messages(10, 1).await;
+    let refused = stage.run(&["run"]);
+    assert!(text(&refused.stderr).contains("source.url is unusable"), "{refused:?}");
+    stage.execute(format!("ALTER ROLE {role} LOGIN")).await;
+    stage.until_recorded(10).await;
+    assert!(daemon.stop().await.success());
+    stage.execute(format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
 
 fn restarts(node: &serde_json::Value) -> u64 {
