@@ -9,12 +9,12 @@ use std::{
 
 use anyhow::Context as _;
 use serde_json::Value;
-use ureq::Agent;
+use ureq::{Agent, Body, http::Response};
 
 use crate::config::Config;
 
 /// Where the commands find their token.
-pub(super) const TOKEN_VARIABLE: &str = "FACTLINE_TOKEN";
+const TOKEN_VARIABLE: &str = "FACTLINE_TOKEN";
 
 /// How long the daemon may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,8 +54,7 @@ impl Daemon {
             .proxy(None)
             .build()
             .into();
-        let token = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
-        Ok(Some(Self { agent, address: reachable(address), token }))
+        Ok(Some(Self { agent, address: reachable(address), token: token() }))
     }
 
     /// Its answer, whatever its status; an error if nobody answers.
@@ -70,23 +69,38 @@ impl Daemon {
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let mut response = request.call().context(Unanswered(self.address))?;
-        let text = response.body_mut().read_to_string().context("the daemon's answer breaks off")?;
-        let body = serde_json::from_str(&text).context("the daemon's answer is not JSON")?;
-        Ok(Answer { status: response.status().as_u16(), body })
+        Answer::of(request.call().context(Unanswered(self.address))?)
     }
 }
 
 impl Answer {
+    /// What a server said.
+    pub(super) fn of(mut response: Response<Body>) -> anyhow::Result<Self> {
+        let text = response.body_mut().read_to_string().context("the daemon's answer breaks off")?;
+        let body = serde_json::from_str(&text).context("the daemon's answer is not JSON")?;
+        Ok(Self { status: response.status().as_u16(), body })
+    }
+
+    /// Whether it would say more to somebody with a token, or with another one.
+    pub(super) fn wants_token(&self) -> bool {
+        matches!(self.status, 401 | 403)
+    }
+
     /// The body, if the daemon did as it was asked.
     pub(super) fn ok(self) -> anyhow::Result<Value> {
         let detail = self.body["detail"].as_str().unwrap_or("no reason given");
         match self.status {
             200..300 => Ok(self.body),
             401 => anyhow::bail!("the daemon asks who you are: set {TOKEN_VARIABLE} ({detail})"),
+            403 => anyhow::bail!("the token in {TOKEN_VARIABLE} is not for this: {detail}"),
             status => anyhow::bail!("the daemon refuses with {status}: {detail}"),
         }
     }
+}
+
+/// The token that the commands show, if there is one.
+pub(super) fn token() -> Option<String> {
+    std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty())
 }
 
 /// Who listens everywhere is found at home.

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     Verdict,
-    daemon::{Daemon as Client, Unanswered},
+    daemon::{Answer, Daemon as Client, Unanswered},
     print, print_json,
 };
 use crate::{
     config::Config,
-    doctor::{self, Daemon, Finding, Limits, Severity},
+    doctor::{self, Daemon, Finding, Limits, NoTree, Severity},
 };
 
 /// How long the daemon may take to answer.
@@ -59,11 +60,16 @@ async fn ask(config: &Config) -> Daemon {
     let Ok((deployment, tree)) = tokio::time::timeout(PATIENCE, asked).await else {
         return Daemon::Silent(format!("no answer within {PATIENCE:?}"));
     };
-    let tree = match tree {
-        Err(error) if error.is::<Unanswered>() => return Daemon::Silent(cause(&error)),
-        tree => tree.and_then(super::daemon::Answer::ok).map_err(|error| format!("{error:#}")),
-    };
-    Daemon::Answers { tree, deployment }
+    match tree {
+        Err(error) if error.is::<Unanswered>() => Daemon::Silent(cause(&error)),
+        tree => Daemon::Answers { tree: told(tree), deployment },
+    }
+}
+
+fn told(tree: anyhow::Result<Answer>) -> Result<Value, NoTree> {
+    let answer = tree.map_err(|error| NoTree::Other(format!("{error:#}")))?;
+    let why = if answer.wants_token() { NoTree::WantsToken } else { NoTree::Other };
+    answer.ok().map_err(|error| why(format!("{error:#}")))
 }
 
 /// Which deployment the daemon works on, if it says so.

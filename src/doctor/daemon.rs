@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Daemon, Finding, Scene};
+use super::{Daemon, Finding, NoTree, Scene};
 
 const CHECK: &str = "daemon";
 
@@ -13,9 +13,13 @@ pub(super) fn answers(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
         Daemon::Silent(reason) => Finding::problem(CHECK, format!("no daemon answers on {bind}: {reason}"))
             .next("factline run")
             .data(json!({ "bind": bind })),
-        Daemon::Answers { tree: Err(reason), .. } => {
+        Daemon::Answers { tree: Err(why), .. } => {
+            let (reason, next) = match why {
+                NoTree::WantsToken(reason) => (reason, "export FACTLINE_TOKEN=…"),
+                NoTree::Other(reason) => (reason, "factline health"),
+            };
             Finding::warning(CHECK, format!("the daemon on {bind} does not show its tree: {reason}"))
-                .next("export FACTLINE_TOKEN=…")
+                .next(next)
         }
         Daemon::Answers { .. } => Finding::ok(CHECK, format!("the daemon on {bind} answers")),
     });

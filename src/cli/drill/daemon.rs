@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::Context as _;
 use serde_json::Value;
 
-use crate::config::Config;
+use crate::{
+    cli::daemon::{self, token},
+    config::Config,
+};
 
 /// How long a daemon may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,8 +37,7 @@ impl Daemons {
             [] => vec![format!("http://{}", bind.replacen("0.0.0.0:", "127.0.0.1:", 1))],
             named => named.iter().map(|url| url.trim_end_matches('/').to_owned()).collect(),
         };
-        let token = std::env::var("FACTLINE_TOKEN").ok().filter(|token| !token.is_empty());
-        Self { urls, token }
+        Self { urls, token: token() }
     }
 
     pub(super) async fn look(&self) -> Trees {
@@ -65,14 +67,16 @@ impl Daemons {
 
 async fn answer(url: String, token: Option<String>) -> anyhow::Result<Value> {
     let asked = tokio::task::spawn_blocking(move || -> anyhow::Result<Value> {
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().timeout_global(Some(ANSWER_TIMEOUT)).build().into();
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(ANSWER_TIMEOUT))
+            .http_status_as_error(false) // its problem says why
+            .build()
+            .into();
         let mut request = agent.get(&url);
         if let Some(token) = token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        let text = request.call()?.body_mut().read_to_string()?;
-        serde_json::from_str(&text).context("the answer is not JSON")
+        daemon::Answer::of(request.call()?)?.ok()
     });
     asked.await.context("it could not be asked").flatten()
 }

@@ -1,7 +1,10 @@
 //! The commands that ask the daemon, or make what it is asked with.
 
 use super::{Site, token, variables};
-use crate::daemon::stage::{bare_command, free_address, text};
+use crate::daemon::{
+    doctor::Diagnosis,
+    stage::{bare_command, free_address, text},
+};
 
 #[actix_web::test]
 async fn a_token_works_by_what_was_printed_for_the_file() {
@@ -59,6 +62,27 @@ async fn a_daemon_listens_everywhere_once_there_is_a_token() {
         without["tree"].is_null() && without["wrong"].to_string().contains("set FACTLINE_TOKEN"),
         "{without}"
     );
+}
+
+#[actix_web::test]
+async fn whoever_has_no_token_is_told_that_one_is_needed() {
+    let (viewer, environment) = token("grafana", "viewer");
+    let site = Site::embedded(environment).await;
+    let doctor = |token: &str| {
+        let mut command = site.command(&["doctor", "--json", "--watch", "100ms"]);
+        command.env("FACTLINE_TOKEN", token);
+        Diagnosis::of(command)
+    };
+    for wrong in ["", "factline_guessed"] {
+        let words = ["does not show its tree", "set FACTLINE_TOKEN"];
+        doctor(wrong).await.assert_finds("daemon", "warning", &words, "export FACTLINE_TOKEN=");
+    }
+    assert!(doctor(&viewer).await.complaints("daemon").is_empty());
+
+    let mut drill = site.command(&["drill", "poison", "--yes", "--json"]);
+    drill.env_remove("FACTLINE_TOKEN");
+    let drilled = tokio::task::spawn_blocking(move || drill.output().unwrap()).await.unwrap();
+    assert!(text(&drilled.stdout).contains("set FACTLINE_TOKEN"), "{drilled:?}");
 }
 
 #[test]
