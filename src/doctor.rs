@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -28,6 +29,8 @@ mod redis;
 mod relay;
 mod schema;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 pub use examination::examine;
 
@@ -42,6 +45,9 @@ pub enum Severity {
     /// Events wait for it, or may be lost.
     Problem,
 }
+
+/// What is at work has moved on within this time, in seconds, however far the looks are apart.
+const LONG: f64 = 5.0;
 
 /// What one check found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -94,10 +100,19 @@ pub enum Daemon {
     /// It answers.
     Answers {
         /// Its supervisor tree, or why it is not told.
-        tree: Result<Value, String>,
+        tree: Result<Value, NoTree>,
         /// Which deployment it works on, if it says so.
         deployment: Option<String>,
     },
+}
+
+/// Why a daemon does not tell of its tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoTree {
+    /// It wants to see another token than the one in `FACTLINE_TOKEN`, or one at all.
+    WantsToken(String),
+    /// Something else.
+    Other(String),
 }
 
 /// From when on something is worth a word.
@@ -121,6 +136,8 @@ pub struct Scene<'a> {
     pub daemon: Daemon,
     /// The tables of each database, or why they are not known.
     pub schemas: Vec<(&'static str, Look<SetStatus>)>,
+    /// Whether there are dead letters of rows that were never published, and nobody has dealt with them.
+    pub unpublished: Look<bool>,
 }
 
 impl Scene<'_> {
@@ -136,13 +153,24 @@ impl Scene<'_> {
     fn seconds(&self) -> f64 {
         (self.now.at - self.before.at).as_seconds_f64().max(0.001)
     }
+
+    /// For how long something has waited that began by a server's clock, in seconds.
+    fn age(&self, began: DateTime<Utc>, clock_ahead_ms: Option<i64>) -> f64 {
+        let now = self.now.at + TimeDelta::milliseconds(clock_ahead_ms.unwrap_or_default());
+        (now - began).as_seconds_f64()
+    }
+
+    /// Whether what has waited for so long did so at the first look already, or for longer than anything should.
+    fn is_long(&self, age: f64) -> bool {
+        age > self.seconds().min(LONG)
+    }
 }
 
 /// What a check is: it says nothing of what could not be looked at, for `reach` has said so.
 type Check = fn(&Scene<'_>, &mut Vec<Finding>);
 
 /// All checks, the most pressing first.
-const CHECKS: [Check; 18] = [
+const CHECKS: [Check; 19] = [
     reach,
     schema::migrations,
     daemon::answers,
@@ -151,6 +179,7 @@ const CHECKS: [Check; 18] = [
     streams::same_for_all,
     relay::is_active,
     relay::backlog,
+    relay::failed_rows,
     groups::are_read,
     groups::vanished_consumers,
     groups::lag,

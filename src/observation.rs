@@ -133,6 +133,8 @@ pub struct OldTransaction {
     pub application: String,
     /// `idle in transaction` and the like.
     pub state: String,
+    /// Since when, by the server's clock; a slot does not say.
+    pub since: Option<DateTime<Utc>>,
     /// For how long, in seconds; a slot does not say.
     pub age_seconds: Option<f64>,
     /// How many transactions have begun since.

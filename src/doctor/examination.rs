@@ -1,4 +1,4 @@
-//! Looking at everything twice, in a few seconds, whatever is away.
+//! Looking at everything twice, in a few seconds; in a bounded time, whatever is away.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,12 +12,16 @@ use crate::{
     config::Config,
     migrations::{Set, SetStatus, sets},
     observation::{DatabaseServer, Look, Observation, look_at_outbox, look_at_store, look_at_streams},
-    records::Records,
+    postgres::store::RELAY,
+    records::{DeadLetterFilter, Records},
 };
 
-/// How long a part may take to be opened, and how long one look at it may take. A server that is not up within that
-/// time is away.
-const PATIENCE: Duration = Duration::from_millis(1_500);
+/// How long a part may take to be opened, and how long one look at it may take. Each is a dozen round trips or two, and
+/// the network may be slow. A server that is not up within that time is away, and is not looked at.
+///
+/// All parts are opened, and looked at, side by side: the whole takes at most four times as long, for the opening, two
+/// looks and the letters, and the time between the looks. One that is away is waited for once.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What one look at a store needs.
 type StorePorts = (Arc<dyn Leases>, Arc<dyn Records>, Arc<dyn DatabaseServer>);
@@ -40,10 +44,10 @@ pub async fn examine(
         let parts = open(config).await;
         let before = parts.look().await;
         sleep(watch).await;
-        (before, parts.look().await)
+        (before, parts.look().await, parts.unpublished().await)
     };
-    let ((before, now), daemon, schemas) = tokio::join!(looks, daemon, schemas(config));
-    Scene { config, limits, before, now, daemon, schemas }
+    let ((before, now, unpublished), daemon, schemas) = tokio::join!(looks, daemon, schemas(config));
+    Scene { config, limits, before, now, daemon, schemas, unpublished }
 }
 
 /// Each part by itself: one that is away keeps nobody from looking at the others.
@@ -72,6 +76,18 @@ impl Parts {
             look(&self.streams, async |(stream, server)| look_at_streams(&**stream, &**server).await),
         );
         Observation { at: Utc::now(), outbox, store, streams }
+    }
+
+    /// Whether anybody has still to deal with rows that were never published.
+    async fn unpublished(&self) -> Look<bool> {
+        let filter = DeadLetterFilter {
+            consumer_group: Some(RELAY.to_owned()),
+            status: Some("unfinished".to_owned()),
+            without_payload: true,
+            limit: 1,
+            ..DeadLetterFilter::default()
+        };
+        look(&self.store, async |(_, records, _)| Ok(!records.dead_letters(&filter).await?.is_empty())).await
     }
 }
 

@@ -61,7 +61,9 @@ pub(super) fn vanished_consumers(scene: &Scene<'_>, findings: &mut Vec<Finding>)
         return;
     };
     let mut vanished: BTreeMap<(&str, &str), (u64, Vec<String>)> = BTreeMap::new();
-    for lag in &streams.lag {
+    // What other programs do with groups of their own is nothing that a daemon of ours could take over.
+    let ours = |lag: &&GroupLag| scene.config.groups.iter().any(|group| group.name == lag.group);
+    for lag in streams.lag.iter().filter(ours) {
         for one in &lag.pending_for {
             let was = before.lag.iter().any(|earlier| {
                 earlier.group == lag.group
@@ -108,11 +110,14 @@ pub(super) fn lag(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
         };
         let (was, is) = (waiting(&before.lag), waiting(&streams.lag));
         let oldest = streams.lag.iter().filter(|lag| lag.group == group).filter_map(|lag| lag.oldest).min();
-        let age = oldest.map(|oldest| (scene.now.at - oldest).as_seconds_f64());
+        let server = streams.server.as_ref().map(|server| server.clock_ahead_ms);
+        let age = oldest.map(|oldest| scene.age(oldest, server));
         let data = json!({ "group": group, "before": was, "now": is, "oldest_seconds": age });
         let since = age.map(|age| format!(", the oldest for {}", duration(age))).unwrap_or_default();
         let waits = format!("{} wait for group {group}{since}", counted_entries(is));
-        findings.push(if is > was && is >= NOT_WORTH_A_WORD {
+        // A busy group has many entries in its hands, none of them for long.
+        let behind = age.is_some_and(|age| scene.is_long(age));
+        findings.push(if is > was && is >= NOT_WORTH_A_WORD && behind {
             let sentence =
                 format!("the lag grows: {waits}, {} more than {:.1} s ago", is - was, scene.seconds());
             Finding::warning("lag", sentence).next("factline status").data(data)

@@ -5,7 +5,7 @@ use super::{Finding, Scene, counted, duration};
 pub(super) fn dead_letters(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
     let Some(store) = scene.store() else { return };
     let letters = store.dead_letters;
-    if letters.recent > 0 {
+    if letters.recent > 0 && letters.open > 0 {
         let sentence = format!(
             "dead letters rise: {} set aside in the last ten minutes, {} open",
             counted(letters.recent, "event"),

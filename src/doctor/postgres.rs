@@ -3,18 +3,19 @@
 use serde_json::json;
 
 use super::{Finding, Scene, duration};
-use crate::observation::{Holder, OldTransaction, PostgresServer};
+use crate::observation::{Holder, Observation, OldTransaction, PostgresServer};
 
 /// The share of the connections from which on it is worth a word, in percent.
 const MANY: i64 = 80;
 
-/// A slot's age is known in transactions alone: from so many on it is worth a word.
-const MANY_TRANSACTIONS: i64 = 1_000_000;
+/// A slot's age is known in transactions alone: as many as a busy server sees in a second. In the five minutes after
+/// which a transaction is old they are a million.
+const TRANSACTIONS_A_SECOND: f64 = 3_333.0;
 
 /// The servers, each once: outbox and store may share one.
 fn servers<'a>(scene: &'a Scene<'_>) -> Vec<(&'static str, &'a PostgresServer)> {
-    let outbox = scene.now.outbox.as_ref().ok().and_then(|view| view.server.as_ref());
-    let store = scene.store().and_then(|view| view.server.as_ref());
+    let outbox = outbox_server(&scene.now);
+    let store = store_server(&scene.now);
     let shared = scene.config.source.url == scene.config.store.url;
     let store = store.filter(|_| !shared || outbox.is_none());
     [("outbox", outbox), ("store", store)]
@@ -23,10 +24,21 @@ fn servers<'a>(scene: &'a Scene<'_>) -> Vec<(&'static str, &'a PostgresServer)> 
         .collect()
 }
 
+fn outbox_server(look: &Observation) -> Option<&PostgresServer> {
+    look.outbox.as_ref().ok()?.server.as_ref()
+}
+
+fn store_server(look: &Observation) -> Option<&PostgresServer> {
+    look.store.as_ref().ok()?.server.as_ref()
+}
+
 /// Dead rows pile up that no vacuum may clear away, and every claim walks over them.
 pub(super) fn transactions(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
     for (part, server) in servers(scene) {
-        let old = server.oldest_transaction.as_ref().filter(|one| is_old(one, scene));
+        let before =
+            if part == "outbox" { outbox_server(&scene.before) } else { store_server(&scene.before) };
+        let stayed = |one: &&OldTransaction| before.is_none_or(|before| was_there(one, before));
+        let old = server.oldest_transaction.as_ref().filter(|one| is_old(one, scene)).filter(stayed);
         findings.push(match old {
             Some(old) => blame(part, old),
             None => Finding::ok("transactions", format!("no old transaction in the database of the {part}")),
@@ -37,8 +49,25 @@ pub(super) fn transactions(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
 fn is_old(one: &OldTransaction, scene: &Scene<'_>) -> bool {
     match one.age_seconds {
         Some(age) => age > scene.limits.transaction.as_secs_f64(),
-        None => one.kind == Holder::Slot && one.transactions > MANY_TRANSACTIONS,
+        None => one.kind == Holder::Slot && as_float(one.transactions) > many_transactions(scene),
     }
+}
+
+fn many_transactions(scene: &Scene<'_>) -> f64 {
+    scene.limits.transaction.as_secs_f64() * TRANSACTIONS_A_SECOND
+}
+
+#[expect(clippy::cast_precision_loss, reason = "there are never more than two thousand million")]
+fn as_float(transactions: i64) -> f64 {
+    transactions as f64
+}
+
+/// The looks at outbox and store are transactions too, and each sees the other's. None of them lasts for two looks.
+fn was_there(now: &OldTransaction, before: &PostgresServer) -> bool {
+    before
+        .oldest_transaction
+        .as_ref()
+        .is_some_and(|before| (before.kind, before.pid, before.since) == (now.kind, now.pid, now.since))
 }
 
 fn blame(part: &str, old: &OldTransaction) -> Finding {

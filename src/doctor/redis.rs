@@ -12,6 +12,11 @@ fn server<'a>(scene: &'a Scene<'_>) -> Option<&'a RedisServer> {
     scene.streams()?.server.as_ref()
 }
 
+/// The same server at the first look.
+fn before_look<'a>(scene: &'a Scene<'_>) -> Option<&'a RedisServer> {
+    scene.before.streams.as_ref().ok()?.server.as_ref()
+}
+
 /// Full, the server refuses every append; with another policy than `noeviction` it throws streams away instead.
 pub(super) fn memory(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
     let Some(server) = server(scene) else { return };
@@ -32,17 +37,25 @@ pub(super) fn memory(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
         let finding = Finding::problem("redis_eviction", sentence);
         findings.push(finding.next("redis-cli CONFIG SET maxmemory-policy noeviction").data(&data));
     }
-    if *evicted_keys > 0 {
+    // Counted since Redis started: what was thrown away long ago is no news.
+    let evicted = before_look(scene).map_or(0, |before| evicted_keys.saturating_sub(before.evicted_keys));
+    if evicted > 0 {
         let sentence = format!(
-            "Redis has thrown away {} since it started; what the streams lost is published again",
-            counted(*evicted_keys, "key")
+            "Redis has thrown away {} in the last {:.1} s; what the streams lost is published again",
+            counted(evicted, "key"),
+            scene.seconds()
         );
         findings.push(
             Finding::warning("redis_eviction", sentence).next("factline reconcile --dry-run").data(&data),
         );
     }
     if findings.len() == before {
-        findings.push(Finding::ok("redis_memory", "Redis has memory left").data(data));
+        let thrown_away = match evicted_keys {
+            0 => String::new(),
+            keys => format!("; it has thrown away {} since it started, none just now", counted(*keys, "key")),
+        };
+        let sentence = format!("Redis has memory left{thrown_away}");
+        findings.push(Finding::ok("redis_memory", sentence).data(data));
     }
 }
 

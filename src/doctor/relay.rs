@@ -39,11 +39,17 @@ pub(super) fn backlog(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
     let (was, is) = (before.backlog.pending, now.backlog.pending);
     let about = if now.backlog.estimated { "about " } else { "" };
     let waits = format!("{about}{} wait in the outbox", counted(is, "row"));
-    let age = now.backlog.oldest_pending.map(|oldest| (scene.now.at - oldest).as_seconds_f64());
+    let server = now.server.as_ref().map(|server| server.clock_ahead_ms);
+    let age = now.backlog.oldest_pending.map(|oldest| scene.age(oldest, server));
     let since = age.map(|age| format!(", the oldest for {}", duration(age))).unwrap_or_default();
     // A row that waited during both looks has not been taken in between.
-    let stuck = is > 0 && now.backlog.oldest_pending.is_some() && stood_still(scene);
-    let growing = is > was && is >= NOT_WORTH_A_WORD;
+    let stuck = is > 0
+        && before.backlog.oldest_pending == now.backlog.oldest_pending
+        && age.is_some_and(|age| age > scene.seconds())
+        && was <= is;
+    // Rows that were claimed and not yet marked wait too: a relay that keeps up has many, none of them old. A table
+    // without times does not say.
+    let growing = is > was && is >= NOT_WORTH_A_WORD && age.is_none_or(|age| scene.is_long(age));
     let data = json!({ "before": was, "now": is, "seconds": scene.seconds(), "oldest_seconds": age });
     findings.push(if growing {
         let more = is - was;
@@ -57,17 +63,25 @@ pub(super) fn backlog(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
     } else {
         Finding::ok("backlog", waits).data(data)
     });
-    if now.backlog.failed > 0 {
-        let failed = counted(now.backlog.failed, "row");
-        let sentence = format!("{failed} of the outbox could not be published; each has a dead letter");
-        findings.push(Finding::warning("failed_rows", sentence).next("factline dlq list --stage relay"));
-    }
 }
 
-/// The oldest row is the same as at the first look, and has been waiting for longer than the looks are apart.
-fn stood_still(scene: &Scene<'_>) -> bool {
-    let (Ok(before), Ok(now)) = (&scene.before.outbox, &scene.now.outbox) else { return false };
-    before.backlog.oldest_pending == now.backlog.oldest_pending
-        && now.backlog.oldest_pending.is_some_and(|oldest| oldest < scene.before.at)
-        && before.backlog.pending <= now.backlog.pending
+/// Rows that could not be published stay in the outbox, marked as failed, when somebody has dealt with their letters.
+pub(super) fn failed_rows(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
+    let Some(failed) =
+        scene.now.outbox.as_ref().ok().map(|view| view.backlog.failed).filter(|rows| *rows > 0)
+    else {
+        return;
+    };
+    let data = json!({ "failed": failed, "letters_wait": scene.unpublished.as_ref().ok() });
+    let sentence = format!("{} of the outbox could not be published", counted(failed, "row"));
+    findings.push(if scene.unpublished == Ok(true) {
+        Finding::warning(
+            "failed_rows",
+            format!("{sentence}, and not all of their dead letters are dealt with"),
+        )
+        .next("factline dlq list --consumer-group relay")
+        .data(data)
+    } else {
+        Finding::ok("failed_rows", sentence).data(data)
+    });
 }

@@ -70,15 +70,15 @@ async fn what_holds_the_horizon_back(connection: &mut PgConnection) -> Result<Op
         "SELECT * FROM ( \
            SELECT 'transaction' AS kind, pid, coalesce(application_name, '') AS application, \
              coalesce(state, backend_type, '') AS state, \
-             extract(epoch FROM clock_timestamp() - xact_start)::double precision AS age_seconds, \
+             xact_start AS since, extract(epoch FROM clock_timestamp() - xact_start)::double precision AS age_seconds, \
              greatest(age(backend_xmin), age(backend_xid))::bigint AS transactions \
            FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND (datname = current_database() OR datname IS NULL) \
              AND backend_type IS DISTINCT FROM 'autovacuum worker' \
            UNION ALL SELECT 'prepared', NULL, gid, 'prepared', \
-             extract(epoch FROM clock_timestamp() - prepared)::double precision, age(transaction)::bigint \
+             prepared, extract(epoch FROM clock_timestamp() - prepared)::double precision, age(transaction)::bigint \
            FROM pg_prepared_xacts WHERE database = current_database() \
            UNION ALL SELECT 'slot', active_pid, slot_name, CASE WHEN active THEN 'active' ELSE 'inactive' END, \
-             NULL, age(xmin)::bigint \
+             NULL, NULL, age(xmin)::bigint \
            FROM pg_replication_slots WHERE database IS NULL OR database = current_database()) AS holders \
          WHERE transactions IS NOT NULL ORDER BY transactions DESC, age_seconds DESC NULLS LAST LIMIT 1",
     )
@@ -98,6 +98,7 @@ fn old_transaction(row: &PgRow) -> Result<OldTransaction, sqlx::Error> {
         pid: row.try_get("pid")?,
         application: row.try_get("application")?,
         state: row.try_get("state")?,
+        since: row.try_get("since")?,
         age_seconds: row.try_get("age_seconds")?,
         transactions: row.try_get("transactions")?,
     })

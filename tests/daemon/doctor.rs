@@ -4,8 +4,12 @@
 use std::process::Command;
 
 use serde_json::Value;
+use sqlx::{SqlitePool, sqlite::SqliteConnectOptions};
 
-use super::stage::{Daemon, Stage, free_address, text, until};
+use super::{
+    place::Place,
+    stage::{Daemon, Stage, bare_command, free_address, text, until},
+};
 use crate::servers;
 
 /// What a doctor said.
@@ -35,9 +39,29 @@ impl Diagnosis {
         let sentence = finding["sentence"].as_str().unwrap();
         assert!(words.iter().all(|word| sentence.contains(word)), "{words:?} are not in: {sentence}");
         assert_eq!(finding["severity"], severity, "{sentence}");
-        assert!(finding["next"].as_str().unwrap_or_default().starts_with(next), "{finding}");
+        let told = finding["next"].as_str().unwrap_or_default();
+        assert!(told.starts_with(next), "{finding}");
+        if let Some(command) = told.strip_prefix("factline ") {
+            let exists =
+                bare_command(&[command.split(' ').collect(), vec!["--help"]].concat()).output().unwrap();
+            assert!(exists.status.success(), "{told}: {exists:?}");
+        }
         assert_eq!(self.code, 3);
         finding
+    }
+}
+
+/// What the doctor says while this is done over and over.
+pub(super) async fn found_while<F: Future>(
+    looking: impl Future<Output = Diagnosis>,
+    mut over_and_over: impl FnMut() -> F,
+) -> Diagnosis {
+    let mut looking = std::pin::pin!(looking);
+    loop {
+        tokio::select! {
+            found = &mut looking => return found,
+            _ = over_and_over() => {}
+        }
     }
 }
 
@@ -124,15 +148,68 @@ async fn a_relay_that_nobody_runs_and_a_daemon_that_does_not_answer() {
 async fn a_backlog_that_grows() {
     let stage = Stage::new().await;
     stage.insert_messages(100, 1).await;
-    let mut looking = std::pin::pin!(with_arguments(&stage, &["--watch", "1s"], &[]));
-    let found = loop {
-        tokio::select! {
-            found = &mut looking => break found,
-            () = stage.insert_messages(10, 1) => {}
-        }
-    };
+    let looking = with_arguments(&stage, &["--watch", "1s"], &[]);
+    let found = found_while(looking, || stage.insert_messages(10, 1)).await;
     let finding = found.assert_finds("backlog", "problem", &["grows", "more than"], "factline status");
     assert!(finding["data"]["now"].as_u64() > finding["data"]["before"].as_u64(), "{finding}");
+}
+
+#[tokio::test]
+async fn a_lag_that_grows() {
+    let stage = Stage::new().await;
+    append(&stage, "chat").await;
+    let key = format!("{}:chat:0", stage.prefix);
+    redis(&stage, &["XGROUP", "CREATE", &key, "facts", "0"]).await;
+    let add = "for i = 1, tonumber(ARGV[1]) do redis.call('XADD', KEYS[1], '*', 'hello', 'world') end";
+    redis(&stage, &["EVAL", add, "1", &key, "1000"]).await;
+    let looking = with_arguments(&stage, &["--watch", "1s"], &[]);
+    let ten_more = ["EVAL", add, "1", &key, "10"];
+    let found = found_while(looking, || redis(&stage, &ten_more)).await;
+    let finding = found.assert_finds("lag", "warning", &["the lag grows", "group facts"], "factline status");
+    assert!(finding["data"]["now"].as_u64() > finding["data"]["before"].as_u64(), "{finding}");
+}
+
+#[tokio::test]
+async fn a_daemon_that_could_relay_and_does_not() {
+    let stage = Stage::new().await;
+    // Frozen, it loses its leases one after the other.
+    let environment =
+        [("FACTLINE__STORE__LEASE_TTL", "500ms"), ("FACTLINE__TELEMETRY__OBSERVE_EVERY", "10m")];
+    let daemon = stage.start_with(&["run"], &environment);
+    daemon.until_logged("this relay is active").await;
+    let told = "SELECT count(*) FROM factline.leases WHERE name LIKE '%streams:all:%'";
+    until("it has told which streams it uses", || async { stage.count(told).await == 1 }).await;
+    daemon.signal("STOP");
+    until("its relay's lease is over", || async {
+        !doctor(&stage, &[]).await.complaints("relay").is_empty()
+    })
+    .await;
+    let found = doctor(&stage, &[]).await;
+    let words = ["no relay is active", "could be", "the last was"];
+    found.assert_finds("relay", "problem", &words, "factline status");
+    daemon.signal("CONT");
+    until("it relays again", || async { doctor(&stage, &[]).await.complaints("relay").is_empty() }).await;
+    assert!(daemon.stop().await.success());
+}
+
+/// Of an embedded outbox, whose ids may be anything, a row whose id is none is never published.
+#[tokio::test]
+async fn rows_that_could_not_be_published_are_a_finding_until_somebody_has_dealt_with_them() {
+    let place = Place::embedded();
+    place.said(&["migrate", "up"]);
+    let file = place.folder().join("factline-data/factline.db");
+    let pool = SqlitePool::connect_with(SqliteConnectOptions::new().filename(file)).await.unwrap();
+    let insert = "INSERT INTO outbox_events (event_id, topic, key, event_type, payload) \
+                  VALUES ('chat-1769035355992', 'chat', 'c', 'chat.message', '{}')";
+    sqlx::query(insert).execute(&pool).await.unwrap();
+    place.process_until_open(1).await;
+    let doctor = || Diagnosis::of(place.command(&["doctor", "--json", "--watch", "100ms"]));
+    let next = "factline dlq list --consumer-group relay";
+    doctor().await.assert_finds("failed_rows", "warning", &["1 row", "dead letters"], next);
+    let letter = place.letters("open").remove(0);
+    place.said(&["dlq", "discard", &letter, "--note", "nobody needs it", "--yes"]);
+    assert!(doctor().await.complaints("failed_rows").is_empty());
+    assert_eq!(place.number("SELECT count(*) FROM outbox_events WHERE status = 'failed'").await, 1);
 }
 
 #[tokio::test]
@@ -142,6 +219,8 @@ async fn entries_that_are_pending_for_a_consumer_that_is_gone() {
     let key = format!("{}:chat:0", stage.prefix);
     redis(&stage, &["XGROUP", "CREATE", &key, "facts", "0"]).await;
     redis(&stage, &["XREADGROUP", "GROUP", "facts", "host-1a2b3c4d.1", "STREAMS", &key, ">"]).await;
+    redis(&stage, &["XGROUP", "CREATE", &key, "another-programs", "0"]).await;
+    redis(&stage, &["XREADGROUP", "GROUP", "another-programs", "it", "STREAMS", &key, ">"]).await;
     let found = doctor(&stage, &[]).await;
     let words = ["1 entry", "host-1a2b3c4d.1", "chat:0", "gone"];
     found.assert_finds("vanished_consumer", "problem", &words, "factline run --only consumers");
@@ -215,7 +294,14 @@ async fn dead_letters_and_keys_that_wait() {
     let words = [event, "facts", "2 tries", "the model is asleep", "next try in 1h"];
     found.assert_finds("retries", "warning", &words, &format!("factline explain {event}"));
 
-    stage.execute("UPDATE factline.dead_letters SET dead_at = now() - interval '2 hours'").await;
+    stage.execute("UPDATE factline.dead_letters SET status = 'resolved'").await;
+    assert!(
+        doctor(&stage, &[]).await.complaints("dead_letters").is_empty(),
+        "somebody dealt with all of them"
+    );
+    stage
+        .execute("UPDATE factline.dead_letters SET status = 'open', dead_at = now() - interval '2 hours'")
+        .await;
     let found = doctor(&stage, &[]).await;
     found.assert_finds("dead_letters", "warning", &["1 dead letter open", "2h"], "factline dlq list");
     stage.execute("UPDATE factline.dead_letters SET status = 'resolved'").await;

@@ -1,14 +1,20 @@
 //! `factline doctor` finds what is wrong with the servers themselves.
 
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::{
-    doctor::{doctor, redis, with_arguments},
-    stage::Stage,
+    doctor::{doctor, found_while, redis, with_arguments},
+    stage::{Stage, until},
 };
 use crate::{
     faults::clock::an_hour_ago,
-    servers::{Postgres, Redis},
+    servers::{Postgres, Proxy, Redis},
 };
 
 /// A stage on a PostgreSQL of its own, with settings.
@@ -95,6 +101,79 @@ async fn connections_near_the_limit_and_a_prepared_transaction() {
     assert!(found.complaints("transactions").is_empty());
 }
 
+/// A standby that is gone: it has told what it still reads, and its slot remembers.
+fn leave_a_slot(url: &str, slot: &str, from: &str, oldest: u32) -> std::io::Result<TcpStream> {
+    let url = url::Url::parse(url).unwrap();
+    let mut server = TcpStream::connect((url.host_str().unwrap(), url.port().unwrap()))?;
+    let startup = b"\0\x03\0\0user\0postgres\0replication\0true\0\0";
+    server.write_all(&with_length(startup))?;
+    read_until(&mut server, b'Z')?;
+    let start = format!("START_REPLICATION SLOT {slot} PHYSICAL {from}\0");
+    server.write_all(&[b"Q", &with_length(start.as_bytes())[..]].concat())?;
+    read_until(&mut server, b'W')?;
+    // Hot standby feedback: the time, the oldest transaction and its epoch, and those of the catalogs.
+    let feedback = [b"h".as_slice(), &[0; 8], &oldest.to_be_bytes(), &[0; 12]].concat();
+    server.write_all(&[b"d", &with_length(&feedback)[..]].concat())?;
+    Ok(server)
+}
+
+fn with_length(body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap();
+    [&length.to_be_bytes(), body].concat()
+}
+
+/// Reads messages until one of this kind.
+fn read_until(server: &mut TcpStream, wanted: u8) -> std::io::Result<()> {
+    loop {
+        let mut head = [0; 5];
+        server.read_exact(&mut head)?;
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) - 4;
+        let mut body = vec![0; usize::try_from(length).unwrap()];
+        server.read_exact(&mut body)?;
+        assert_ne!(head[0], b'E', "{}", String::from_utf8_lossy(&body));
+        if head[0] == wanted {
+            return Ok(());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_replication_slot_that_nobody_uses_any_more() {
+    let (stage, _server) = stage_on_own_postgres(&[]).await;
+    stage.execute("SELECT pg_create_physical_replication_slot('forgotten')").await;
+    let place = "SELECT pg_current_wal_lsn()::text";
+    let place: String = sqlx::query_scalar(place).fetch_one(&stage.pool).await.unwrap();
+    let oldest = stage.count("SELECT pg_current_xact_id()::text::bigint").await;
+    let url = stage.direct.clone();
+    let leave = move || leave_a_slot(&url, "forgotten", &place, u32::try_from(oldest).unwrap()).unwrap();
+    let standby = tokio::task::spawn_blocking(leave).await.unwrap();
+    let slots = |is: &str| format!("SELECT count(*) FROM pg_replication_slots WHERE {is}");
+    until("it has told", || async { stage.count(slots("xmin IS NOT NULL")).await == 1 }).await;
+    drop(standby);
+    until("it is gone", || async { stage.count(slots("NOT active")).await == 1 }).await;
+    stage.execute("SELECT pg_current_xact_id()").await;
+    let found = with_arguments(&stage, &AT_ONCE, &[]).await;
+    let next = "SELECT pg_drop_replication_slot('forgotten')";
+    found.assert_finds("transactions", "warning", &["replication slot forgotten", "inactive"], next);
+    assert!(doctor(&stage, &[]).await.complaints("transactions").is_empty(), "they are few transactions");
+    stage.execute(next).await;
+    assert!(with_arguments(&stage, &AT_ONCE, &[]).await.complaints("transactions").is_empty());
+}
+
+#[tokio::test]
+async fn servers_behind_a_slow_network_can_be_looked_at() {
+    let stage = Stage::new().await;
+    let (postgres, redis) = (Proxy::before(&stage.direct).await, Proxy::before(&stage.redis).await);
+    let (slow_postgres, slow_redis) = (postgres.of(&stage.direct), redis.of(&stage.redis));
+    let environment = [("DATABASE_URL", slow_postgres.as_str()), ("REDIS_URL", slow_redis.as_str())];
+    postgres.delay(Duration::from_millis(60));
+    redis.delay(Duration::from_millis(60));
+    let began = Instant::now();
+    let found = doctor(&stage, &environment).await;
+    assert!(found.complaints("reach").is_empty(), "{:?}", found.complaints("reach"));
+    assert!(began.elapsed() > Duration::from_secs(2), "it was not slow at all");
+}
+
 #[tokio::test]
 async fn migrations_that_are_missing_or_ahead() {
     let stage = Stage::unmigrated().await;
@@ -157,11 +236,25 @@ async fn a_redis_that_is_full_or_throws_streams_away() {
     let next = "redis-cli CONFIG SET maxmemory-policy noeviction";
     found.assert_finds("redis_eviction", "problem", &["allkeys-lru"], next);
 
-    redis(&stage, &["SET", "in-the-way", "1"]).await;
-    server.configure("maxmemory", "1");
-    redis(&stage, &["CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", "noeviction"]).await;
-    let found = doctor(&stage, &[]).await;
-    found.assert_finds("redis_eviction", "warning", &["thrown away"], "factline reconcile --dry-run");
+    // What it throws away while it is looked at is a finding; what it threw away before is a figure. Only keys that
+    // expire are in its way here: the streams stay.
+    server.configure("maxmemory-policy", "volatile-ttl");
+    let evict = async || {
+        redis(&stage, &["SET", "in-the-way", "1", "EX", "1000"]).await;
+        redis(&stage, &["CONFIG", "SET", "maxmemory", "1"]).await;
+        redis(&stage, &["CONFIG", "SET", "maxmemory", "100mb"]).await;
+    };
+    let is_thrown_away = |finding: &&serde_json::Value| {
+        let sentence = finding["sentence"].as_str().unwrap();
+        sentence.contains("has thrown away") && finding["next"] == "factline reconcile --dry-run"
+    };
+    until("it is seen to throw keys away", || async {
+        let found = found_while(doctor(&stage, &[]), &evict).await;
+        found.complaints("redis_eviction").iter().any(is_thrown_away)
+    })
+    .await;
+    server.configure("maxmemory-policy", "noeviction");
+    assert!(doctor(&stage, &[]).await.complaints("redis_eviction").is_empty());
 }
 
 #[tokio::test]
