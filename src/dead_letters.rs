@@ -66,10 +66,11 @@ impl Letter {
     }
 }
 
-/// The time so long ago; none before there was any.
+/// The time so long ago; none beyond a hundred years, for a database need not know every time that we can write.
 #[must_use]
 pub fn ago(time: Duration) -> Option<DateTime<Utc>> {
-    TimeDelta::from_std(time).ok().and_then(|delta| Utc::now().checked_sub_signed(delta))
+    let delta = TimeDelta::from_std(time).ok().filter(|delta| delta.num_days() <= 100 * 366)?;
+    Utc::now().checked_sub_signed(delta)
 }
 
 /// Letters that were set aside for equal causes.

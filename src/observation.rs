@@ -327,4 +327,4 @@ pub async fn unread_topics(
 }
 
 /// Waiting events that are told by name.
-const RETRYING_SHOWN: u32 = 100;
+pub const RETRYING_SHOWN: u32 = 100;

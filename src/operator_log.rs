@@ -70,6 +70,17 @@ pub struct Filter {
     pub limit: u32,
 }
 
+/// Bytes of a note at most: it is kept with every letter, and every entry, that it is about.
+const LONGEST_NOTE: usize = 4096;
+
+/// That a note is not too long.
+pub fn check_note(note: &str) -> Result<(), String> {
+    match note.len() {
+        ..=LONGEST_NOTE => Ok(()),
+        bytes => Err(format!("the note has {bytes} bytes: write {LONGEST_NOTE} at most")),
+    }
+}
+
 /// Who did what.
 #[async_trait]
 pub trait OperatorLog: Send + Sync {

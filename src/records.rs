@@ -310,6 +310,9 @@ pub trait Records: Send + Sync {
     /// Dead letters.
     async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetterRecord>, Error>;
 
+    /// The open dead letters that were set aside last, the newest first, without their payloads.
+    async fn newest_open_letters(&self, limit: u32) -> Result<Vec<DeadLetterRecord>, Error>;
+
     /// Conversations, the ones with the latest messages first.
     async fn conversations(&self, limit: u32) -> Result<Vec<ConversationRecord>, Error>;
 

@@ -11,6 +11,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -113,14 +114,26 @@ impl Limits {
     }
 }
 
+/// What each group finds facts with, and how long one of them may take.
+pub type GroupTools = BTreeMap<String, Tools>;
+
+/// The tools of the configured groups. Extractors may take their time to be made. `stuck` is the process' own count.
+#[must_use]
+pub fn tools(config: &Config, stuck: &StuckThreads) -> GroupTools {
+    let groups = config.groups.iter().map(|group| {
+        let extractors = app::extractors(config, group);
+        (group.name.clone(), Tools { extractors, deadline: group.extract_timeout, stuck: stuck.clone() })
+    });
+    groups.collect()
+}
+
 /// Reprocesses letters in somebody's name.
 pub struct Reprocessor {
     databases: Databases,
     /// Tells others which runs are worked.
     keeper: Keeper,
     by: Actor,
-    /// What each finds facts with, and how long one of them may take.
-    groups: BTreeMap<String, Tools>,
+    groups: Arc<GroupTools>,
     spares_the_process: bool,
 }
 
@@ -128,27 +141,23 @@ impl Reprocessor {
     /// With the extractors of the configured groups.
     #[must_use]
     pub fn new(config: &Config, databases: Databases, by: &Actor) -> Self {
-        Self::with(config, databases, by, &StuckThreads::default())
+        Self::with(config, databases, by, Arc::new(tools(config, &StuckThreads::default())))
     }
 
     /// The same in a process that others depend on: no letter is tried that has ended one before, and a run ends with
-    /// the first extraction that did not end in time. `stuck` is the process' own count.
+    /// the first extraction that did not end in time.
     #[must_use]
-    pub fn in_daemon(config: &Config, databases: Databases, by: &Actor, stuck: &StuckThreads) -> Self {
-        Self { spares_the_process: true, ..Self::with(config, databases, by, stuck) }
+    pub fn in_daemon(config: &Config, databases: Databases, by: &Actor, groups: Arc<GroupTools>) -> Self {
+        Self { spares_the_process: true, ..Self::with(config, databases, by, groups) }
     }
 
-    fn with(config: &Config, databases: Databases, by: &Actor, stuck: &StuckThreads) -> Self {
-        let groups = config.groups.iter().map(|group| {
-            let extractors = app::extractors(config, group);
-            (group.name.clone(), Tools { extractors, deadline: group.extract_timeout, stuck: stuck.clone() })
-        });
+    fn with(config: &Config, databases: Databases, by: &Actor, groups: Arc<GroupTools>) -> Self {
         let keeper = Keeper {
             leases: databases.leases.clone(),
             holder: app::holder_name(&config.instance),
             ttl: config.store.lease_ttl,
         };
-        Self { keeper, databases, by: by.clone(), groups: groups.collect(), spares_the_process: false }
+        Self { keeper, databases, by: by.clone(), groups, spares_the_process: false }
     }
 
     /// Takes the letters in their order and tells of each. Says why it stopped before the last, if it did; what it
@@ -192,7 +201,8 @@ impl Reprocessor {
         Ok(None)
     }
 
-    fn reason_to_stop(&self, turn: &Turn) -> Option<String> {
+    /// Why no other letter should have its turn, or be rehearsed, after this one.
+    pub fn reason_to_stop(&self, turn: &Turn) -> Option<String> {
         let Turn::Failed(failed) = turn else { return None };
         let held = self.spares_the_process && failed.kind == ErrorKind::TimedOut.as_str();
         held.then(|| {

@@ -1,4 +1,5 @@
-//! Who asks: a handler that names a [`Viewer`] or an [`Operator`] among its arguments is for those alone.
+//! Who asks: a handler that names a [`Viewer`], a [`Producer`] or an [`Operator`] among its arguments is for those
+//! alone; an operator is each of them.
 //!
 //! A token comes as `Authorization: Bearer TOKEN`. A browser cannot set headers of a WebSocket, so there it may come as
 //! a subprotocol, `factline.bearer.TOKEN` beside `factline`. In the query string it would end in logs and histories: it
@@ -31,6 +32,10 @@ const TOKEN_SUBPROTOCOL: &str = "factline.bearer.";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Viewer(Caller);
 
+/// Somebody who may write events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Producer(Caller);
+
 /// Somebody who may change things.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operator(Caller);
@@ -46,17 +51,25 @@ pub struct Caller {
     pub role: Role,
 }
 
-impl Operator {
-    /// Who it is.
-    #[must_use]
-    pub fn caller(&self) -> &Caller {
-        &self.0
+impl Caller {
+    fn actor(&self) -> Actor {
+        Actor { who: self.name.clone(), origin: Some(self.address.clone()) }
     }
+}
 
+impl Operator {
     /// Who it is, for the operator log.
     #[must_use]
     pub fn actor(&self) -> Actor {
-        Actor { who: self.0.name.clone(), origin: Some(self.0.address.clone()) }
+        self.0.actor()
+    }
+}
+
+impl Producer {
+    /// Who it is, for the operator log.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        self.0.actor()
     }
 }
 
@@ -70,6 +83,8 @@ impl Viewer {
 
 /// Whom the configuration knows.
 pub(super) struct Access {
+    /// Whether the configuration knows nobody at all.
+    open: bool,
     tokens: Vec<Known>,
 }
 
@@ -80,12 +95,12 @@ struct Known {
 }
 
 impl Access {
-    /// Those of `[admin.tokens]`; their hashes were checked to be some.
+    /// Those of `[admin.tokens]`. A hash that is none opens nothing: then one that nobody has was asked for.
     pub(super) fn new(config: &config::Admin) -> Self {
         let known = config.tokens.iter().filter_map(|(name, token)| {
             Some(Known { name: name.clone(), role: token.role, sha256: from_hex(&token.sha256)? })
         });
-        Self { tokens: known.collect() }
+        Self { open: config.tokens.is_empty(), tokens: known.collect() }
     }
 
     /// Whether anybody is asked who they are.
@@ -108,7 +123,7 @@ impl Access {
     /// Who asks; without any token in the configuration, anybody is an operator.
     pub(super) fn identify(&self, request: &HttpRequest) -> Result<Caller, Problem> {
         let address = request.peer_addr().map(|address| address.ip().to_string()).unwrap_or_default();
-        if self.tokens.is_empty() {
+        if self.open {
             return Ok(Caller { name: "anonymous".into(), address, role: Role::Operator });
         }
         let Some(token) = bearer(request).or_else(|| subprotocol_token(request)) else {
@@ -126,6 +141,10 @@ impl Access {
 fn unauthorized(detail: &str) -> Problem {
     let challenge = header::HeaderValue::from_static("Bearer");
     Problem::new(StatusCode::UNAUTHORIZED, detail).with_header(header::WWW_AUTHENTICATE, challenge)
+}
+
+fn forbidden(caller: &Caller, why: &str) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, format!("the token {} {why}", caller.name))
 }
 
 fn bearer(request: &HttpRequest) -> Option<&str> {
@@ -170,7 +189,29 @@ impl FromRequest for Viewer {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(caller(request).map(Self))
+        let viewer = caller(request).and_then(|caller| match caller.role {
+            Role::Viewer | Role::Operator => Ok(Self(caller)),
+            Role::Producer => Err(forbidden(
+                &caller,
+                "may send events, but not read anything: use a viewer's or an operator's",
+            )),
+        });
+        ready(viewer)
+    }
+}
+
+impl FromRequest for Producer {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let producer = caller(request).and_then(|caller| match caller.role {
+            Role::Producer | Role::Operator => Ok(Self(caller)),
+            Role::Viewer => {
+                Err(forbidden(&caller, "may read, but not send events: use a producer's or an operator's"))
+            }
+        });
+        ready(producer)
     }
 }
 
@@ -181,10 +222,8 @@ impl FromRequest for Operator {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let operator = caller(request).and_then(|caller| match caller.role {
             Role::Operator => Ok(Self(caller)),
-            Role::Viewer => Err(Problem::new(
-                StatusCode::FORBIDDEN,
-                format!("the token {} may read, but not change anything: use an operator's", caller.name),
-            )),
+            Role::Viewer => Err(forbidden(&caller, "may read, but not change anything: use an operator's")),
+            Role::Producer => Err(forbidden(&caller, "may send events, and nothing else: use an operator's")),
         });
         ready(operator)
     }
@@ -200,10 +239,13 @@ mod tests {
 
     fn access() -> Access {
         let token = |role, token: &str| config::Token { role, sha256: hash_of(token) };
-        let tokens = BTreeMap::from([
+        knowing(BTreeMap::from([
             ("grafana".to_owned(), token(Role::Viewer, "see")),
             ("kim".to_owned(), token(Role::Operator, "do")),
-        ]);
+        ]))
+    }
+
+    fn knowing(tokens: BTreeMap<String, config::Token>) -> Access {
         let table: toml::Table = config::DEFAULTS.parse().unwrap();
         let config: config::Config = table.try_into().unwrap();
         Access::new(&config::Admin { tokens, ..config.admin })
@@ -236,6 +278,16 @@ mod tests {
             assert_eq!(who(get().insert_header(("authorization", value))), Err(401), "{value}");
         }
         assert_eq!(who(get().uri("/api/v1/tree?token=do&access_token=do")), Err(401));
+    }
+
+    #[test]
+    fn a_hash_that_is_none_lets_nobody_in() {
+        let broken = config::Token { role: Role::Operator, sha256: "none".into() };
+        let access = knowing(BTreeMap::from([("kim".to_owned(), broken)]));
+        let refused = access.identify(&get().to_http_request()).unwrap_err();
+        assert_eq!(refused.status, 401);
+        let open = knowing(BTreeMap::new()).identify(&get().to_http_request()).unwrap();
+        assert_eq!((open.name.as_str(), open.role), ("anonymous", Role::Operator));
     }
 
     #[test]

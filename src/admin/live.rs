@@ -1,8 +1,9 @@
 //! `/ws`: what changes, as it changes.
 //!
 //! One task a server, the [`hub`], looks and compares while anybody listens, and tells all at once; a client costs a
-//! queue. First comes a `snapshot` of each topic, then `change`s, in order and without a gap. A client that does not
-//! keep up is closed, not waited for: whoever comes back gets a snapshot.
+//! queue. First comes a `snapshot` of each topic, then `change`s from one look to the next, in order; what came and went
+//! between two looks is not told, nor are facts and dead letters beyond the newest hundred of a look. A client that does
+//! not keep up is closed, not waited for: whoever comes back gets a snapshot.
 
 use std::{collections::BTreeSet, fmt, net::Shutdown, time::Duration};
 

@@ -24,6 +24,8 @@ pub(super) struct Arguments {
 enum Role {
     /// Read
     Viewer,
+    /// Send events, and nothing else
+    Producer,
     /// Read and change
     Operator,
 }
@@ -32,6 +34,7 @@ impl Role {
     fn name(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
+            Self::Producer => "producer",
             Self::Operator => "operator",
         }
     }

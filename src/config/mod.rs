@@ -312,7 +312,9 @@ pub struct Token {
 pub enum Role {
     /// Read.
     Viewer,
-    /// Change as well.
+    /// Write events, and neither read nor change anything else.
+    Producer,
+    /// All of it.
     Operator,
 }
 

@@ -16,7 +16,9 @@ use super::{
     memory::{Memory, Moving},
     span,
 };
-use crate::observation::{OpenLetters, PoolUse, PostgresServer, RedisServer, Retrying, StreamView};
+use crate::observation::{
+    OpenLetters, PoolUse, PostgresServer, RETRYING_SHOWN, RedisServer, Retrying, StreamView,
+};
 
 /// Redis that has used so much of its memory, in percent, is about to refuse appends.
 const MEMORY_PERCENT: u64 = 90;
@@ -182,26 +184,27 @@ fn of_groups(seen: &Seen<'_>, view: &StreamView, memory: &mut Memory, found: &mu
 
 fn of_group(seen: &Seen<'_>, group: &str, partitions: &[&GroupLag], memory: &mut Memory) -> Finding {
     let at = seen.observation.at;
-    let waits = retries_of(seen, group);
-    let (mut waiting, mut still, mut figures) = (0, None, Vec::new());
+    let (mut waiting, mut figures) = (0, Vec::new());
+    let (mut still, mut perhaps_on_purpose) = (Vec::new(), Vec::new());
     for lag in partitions {
         let here = lag.waiting();
         let key = (group.to_owned(), lag.partition.clone());
         let moving = Moving::after(memory.lag.get(&key), here, lag.oldest, at);
-        // What waits for its next try stands still on purpose.
-        let is_still =
-            here > 0 && at - moving.since >= seen.patience() && !(waits && lag.undelivered == Some(0));
-        if is_still {
-            let since = still.map_or(moving.since, |still: DateTime<Utc>| still.min(moving.since));
-            still = Some(since);
+        if here > 0 && at - moving.since >= seen.patience() {
+            let all_delivered = lag.undelivered == Some(0);
+            if all_delivered { &mut perhaps_on_purpose } else { &mut still }.push(moving.since);
         }
         figures.push(figures_of(seen, lag, (here > 0).then_some(moving.since)));
         memory.lag.insert(key, moving);
         waiting += here;
     }
+    // What waits for its next try stands still on purpose. Which partition that is in is not known: it is taken to be
+    // the one that has stood still for the longest, and each such event explains one partition, not the whole group.
+    perhaps_on_purpose.sort_unstable();
+    still.extend(perhaps_on_purpose.into_iter().skip(tries_to_come(seen, group)));
     let mut words = if waiting == 0 { "nothing waits".to_owned() } else { format!("{waiting} wait") };
     let mut finding = Finding::new(format!("groups/{group}"), State::Ok, "");
-    if let Some(since) = still {
+    if let Some(since) = still.into_iter().min() {
         words += &format!("; a partition has not moved for {}", span(at - since));
         finding.state = State::Degraded;
         finding.since = Since::Known(since);
@@ -226,9 +229,15 @@ fn figures_of(seen: &Seen<'_>, lag: &GroupLag, still_since: Option<DateTime<Utc>
     })
 }
 
-fn retries_of(seen: &Seen<'_>, group: &str) -> bool {
-    let store = seen.observation.store.as_ref();
-    store.is_ok_and(|store| store.retrying.iter().any(|one| one.consumer_group == group))
+/// How many events of the group wait for a try that is not overdue.
+fn tries_to_come(seen: &Seen<'_>, group: &str) -> usize {
+    let Ok(store) = &seen.observation.store else { return 0 };
+    if store.retrying.len() >= RETRYING_SHOWN as usize {
+        return usize::MAX; // those that are not shown may be of any group
+    }
+    let is_to_come =
+        |one: &&Retrying| one.next_attempt_at.is_none_or(|next| seen.observation.at - next < seen.limit());
+    store.retrying.iter().filter(|one| one.consumer_group == group).filter(is_to_come).count()
 }
 
 /// Whether this process does the work of that part itself: it has it, and does not stand by.

@@ -70,6 +70,18 @@ fn lag(undelivered: u64, pending: u64) -> GroupLag {
     }
 }
 
+/// An event that waits for its next try, which comes so many seconds after the start.
+fn retrying(next: Option<i64>) -> Retrying {
+    Retrying {
+        consumer_group: "facts".into(),
+        event_id: "e".into(),
+        attempts: 1,
+        since: Some(START),
+        next_attempt_at: next.map(|second| START + TimeDelta::seconds(second)),
+        last_error: None,
+    }
+}
+
 impl Scene {
     /// Nothing to do, and all is well.
     fn idle() -> Self {
@@ -234,19 +246,29 @@ fn entries_that_do_not_move_hold_up_whoever_reads_them() {
 fn what_waits_for_its_next_try_stands_still_on_purpose() {
     let mut scene = Scene::idle();
     scene.waiting(lag(0, 2));
-    scene.store().retrying = vec![Retrying {
-        consumer_group: "facts".into(),
-        event_id: "e".into(),
-        attempts: 1,
-        since: Some(START),
-        next_attempt_at: None,
-        last_error: None,
-    }];
+    scene.store().retrying = vec![retrying(None)];
     scene.look(0);
     let health = scene.look(3_600);
     assert!(health.ready);
     assert_eq!(part(&health, "groups/facts").state, State::Ok);
     assert_eq!((part(&health, "retrying").state, part(&health, "retrying").since), (State::Degraded, START));
+}
+
+#[test]
+fn an_event_that_waits_for_its_next_try_explains_one_partition_until_that_is_overdue() {
+    let mut scene = Scene::idle();
+    let other = GroupLag { partition: Partition { topic: "chat".into(), number: 4 }, ..lag(0, 1) };
+    scene.observation.streams.as_mut().unwrap().lag = vec![lag(0, 2), other];
+    scene.store().retrying = vec![retrying(Some(3_600))];
+    scene.look(0);
+    let health = scene.look(60);
+    assert_eq!(reasons(&health), ["groups/facts"], "the other partition's reader hangs");
+    assert_eq!(part(&health, "groups/facts").sentence, "3 wait; a partition has not moved for 1m");
+
+    scene.waiting(lag(0, 2));
+    assert!(scene.look(61).ready);
+    assert!(scene.look(3_659).ready);
+    assert_eq!(reasons(&scene.look(3_660)), ["groups/facts"], "nobody has made the try");
 }
 
 #[test]

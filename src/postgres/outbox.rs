@@ -161,6 +161,12 @@ impl Port for Outbox {
         row.map(|row| rows::found(&row)).transpose().map_err(failed)
     }
 
+    async fn find_many(&self, event_ids: &[Uuid]) -> Result<Vec<Record>, Error> {
+        let ids: Vec<String> = event_ids.iter().map(Uuid::to_string).collect();
+        let rows = self.database.select_by_index(query(&self.statements.find_many).bind(ids)).await?;
+        rows.iter().map(rows::found).collect::<Result<_, _>>().map_err(failed)
+    }
+
     async fn list(&self, status: Status, before: Option<&str>, limit: u32) -> Result<Vec<Record>, Error> {
         let Walk { newest, before: after_page } = match status {
             Status::Pending => &self.statements.list_pending,

@@ -64,6 +64,10 @@ impl Records for Store {
         listing::list(self, filter).await
     }
 
+    async fn newest_open_letters(&self, limit: u32) -> Result<Vec<DeadLetterRecord>, Error> {
+        listing::newest_open(self, limit).await
+    }
+
     async fn conversations(&self, limit: u32) -> Result<Vec<ConversationRecord>, Error> {
         let select = sqlx::query("SELECT * FROM factline.conversations ORDER BY watermark_ms DESC LIMIT $1")
             .bind(i64::from(limit));

@@ -146,6 +146,12 @@ impl Port for Outbox {
         row.map(|row| record_of(&row)).transpose().map_err(failed)
     }
 
+    async fn find_many(&self, event_ids: &[Uuid]) -> Result<Vec<Record>, Error> {
+        let query = sqlx::query(AssertSqlSafe(self.statements.find_many.clone())).bind(json(event_ids)?);
+        let rows = query.fetch_all(self.database.reader()).await.map_err(failed)?;
+        rows.iter().map(record_of).collect::<Result<_, _>>().map_err(failed)
+    }
+
     async fn list(&self, status: Status, before: Option<&str>, limit: u32) -> Result<Vec<Record>, Error> {
         let statement = match status {
             Status::Pending => &self.statements.list_pending,
@@ -286,6 +292,7 @@ struct Statements {
     backlog: Arc<str>,
     insert: Arc<str>,
     find: Arc<str>,
+    find_many: Arc<str>,
     list_pending: Arc<str>,
     list_processed: Arc<str>,
     list_failed: Arc<str>,
@@ -351,6 +358,7 @@ impl Statements {
             )
             .into(),
             find: format!("{told} WHERE event_id = ?1").into(),
+            find_many: format!("{told} WHERE event_id IN (SELECT value FROM json_each(?1))").into(),
             list_pending: list("pending").into(),
             list_processed: list("processed").into(),
             list_failed: list("failed").into(),

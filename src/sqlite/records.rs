@@ -71,6 +71,10 @@ impl Records for Store {
         listing::list(self, filter).await
     }
 
+    async fn newest_open_letters(&self, limit: u32) -> Result<Vec<DeadLetterRecord>, Error> {
+        listing::newest_open(self, limit).await
+    }
+
     async fn conversations(&self, limit: u32) -> Result<Vec<ConversationRecord>, Error> {
         let rows =
             sqlx::query("SELECT * FROM conversations ORDER BY watermark_ms DESC, conversation_id LIMIT ?1")

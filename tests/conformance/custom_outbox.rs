@@ -240,6 +240,7 @@ async fn a_table_whose_event_ids_are_numbers_can_be_asked_for_an_event() {
     table.run("INSERT INTO jobs (payload) VALUES ('{}')").await;
     assert_eq!(*reason(&claim(&outbox).await[0]), cloudevent::Error::Id("1".into()));
     assert_eq!(outbox.find(Uuid::now_v7()).await.unwrap(), None);
+    assert_eq!(outbox.find_many(&[Uuid::now_v7()]).await.unwrap(), []);
 }
 
 #[tokio::test]

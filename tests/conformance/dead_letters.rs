@@ -22,6 +22,7 @@ for_every_store! {
         equal_causes_count_together,
         an_edit_keeps_the_first_payload,
         a_letter_ends_once,
+        the_open_letters_that_came_last_are_told_without_their_payloads,
         a_discarded_letter_is_discarded_in_the_ledger,
         what_ended_long_ago_is_purged,
         a_report_tells_what_came_and_went,
@@ -174,6 +175,17 @@ async fn a_letter_ends_once(fixture: &StoreFixture) {
     assert!(found.resolved_at.is_some());
     assert_eq!(status(fixture, ids[1]).await, "open");
     assert_eq!(actions(fixture).await, "ada@desk resolved");
+}
+
+async fn the_open_letters_that_came_last_are_told_without_their_payloads(fixture: &StoreFixture) {
+    let mut ids = Vec::new();
+    for number in 1..=4 {
+        ids.extend(letters(fixture, &[malformed(number, b"x")]).await);
+    }
+    fixture.dead_letters.end(&by(), &ids[3..], End::Resolved, "").await.unwrap();
+    let newest = fixture.records.newest_open_letters(2).await.unwrap();
+    assert_eq!(newest.iter().map(|letter| letter.id).collect::<Vec<_>>(), [ids[2], ids[1]]);
+    assert!(newest.iter().all(|letter| letter.payload.is_none() && letter.status == "open"), "{newest:?}");
 }
 
 async fn a_discarded_letter_is_discarded_in_the_ledger(fixture: &StoreFixture) {

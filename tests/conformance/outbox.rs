@@ -25,6 +25,7 @@ for_every_outbox! {
         a_malformed_id_costs_only_its_own_row,
         events_are_inserted_all_or_none,
         an_event_keeps_the_id_that_it_was_given,
+        many_events_are_found_at_once,
         the_backlog_counts_what_waits_and_what_failed,
         a_large_backlog_is_estimated,
         processed_rows_are_deleted_in_helpings_after_their_time,
@@ -222,6 +223,18 @@ async fn an_event_keeps_the_id_that_it_was_given(fixture: &OutboxFixture) {
     assert_eq!((record.status.as_str(), record.key.as_str()), ("pending", "key-0"));
     assert!(record.created_at.unwrap() > before && record.processed_at.is_none());
     assert!(matches!(outbox.insert(&[event]).await, Err(Error::Data { .. })), "an id is unique for ever");
+}
+
+async fn many_events_are_found_at_once(fixture: &OutboxFixture) {
+    let outbox = &*fixture.outbox;
+    let there = insert(outbox, 3).await;
+    let found = outbox.find_many(&[there[2], Uuid::new_v4(), there[0]]).await.unwrap();
+    let mut found: Vec<_> = found.into_iter().map(|row| (row.event_id, row.key)).collect();
+    let mut expected = [(there[0].to_string(), "key-0".into()), (there[2].to_string(), "key-0".into())];
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    assert_eq!(outbox.find_many(&[]).await.unwrap(), []);
 }
 
 async fn the_backlog_counts_what_waits_and_what_failed(fixture: &OutboxFixture) {

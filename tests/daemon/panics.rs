@@ -90,6 +90,9 @@ impl Outbox for Buggy<dyn Outbox> {
     async fn find(&self, event_id: Uuid) -> Result<Option<Record>, Error> {
         self.inner.find(event_id).await
     }
+    async fn find_many(&self, event_ids: &[Uuid]) -> Result<Vec<Record>, Error> {
+        self.inner.find_many(event_ids).await
+    }
     async fn list(&self, status: Status, before: Option<&str>, limit: u32) -> Result<Vec<Record>, Error> {
         self.inner.list(status, before, limit).await
     }

@@ -76,10 +76,18 @@ struct Stuck {
 }
 
 impl StuckThreads {
-    fn add_one(&self) {
+    /// One more was given up.
+    pub fn add_one(&self) {
         if self.0.count.fetch_add(1, Ordering::SeqCst) + 1 >= MOST_STUCK {
             self.0.too_many.notify_one();
         }
+    }
+
+    /// Whether there are so many that nobody should risk another one for work that can wait: more than half of those
+    /// that a process may have.
+    #[must_use]
+    pub fn leave_little_room(&self) -> bool {
+        self.0.count.load(Ordering::SeqCst) > MOST_STUCK / 2
     }
 
     /// Resolves, once, when there are so many that the process should end.

@@ -195,6 +195,9 @@ pub trait Outbox: Send + Sync {
     /// The row of one event.
     async fn find(&self, event_id: Uuid) -> Result<Option<Record>, Error>;
 
+    /// The rows of those of these events that are there, in any order.
+    async fn find_many(&self, event_ids: &[Uuid]) -> Result<Vec<Record>, Error>;
+
     /// What is known of the rows in a state, newest first in publication order: those before the row with the id
     /// `before`, or the newest ones. A row whose place in that order is not known is not among them.
     async fn list(&self, status: Status, before: Option<&str>, limit: u32) -> Result<Vec<Record>, Error>;

@@ -80,7 +80,8 @@ impl Selection {
 /// The time so long ago.
 fn ago(name: &str, time: &str) -> Result<DateTime<Utc>, Problem> {
     let time = duration(name, time)?;
-    dead_letters::ago(time).ok_or_else(|| Problem::bad_request(format!("{name} is too long ago")))
+    dead_letters::ago(time)
+        .ok_or_else(|| Problem::bad_request(format!("{name} is too long ago: a hundred years at most")))
 }
 
 fn duration(name: &str, time: &str) -> Result<Duration, Problem> {

@@ -3,30 +3,35 @@
 //! Whoever gets no answer sends again: an id that is in the outbox already is taken as accepted, and said to be a
 //! duplicate. Only an id that was used for another event, of another topic, key or type, is a conflict.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+
 use actix_web::{
     HttpRequest, HttpResponse, get,
     http::header::{CONTENT_TYPE, HeaderMap, LOCATION},
     post,
-    web::{Bytes, Data, Json, Path},
+    web::{Bytes, Data, Json, Path, ReqData},
 };
 use factline_pipeline::{
     event::TraceContext,
     outage::Error,
-    outbox::{NewEvent, Outbox},
+    outbox::{NewEvent, Outbox, Record},
 };
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
 
-use super::page::Words;
+use super::{note, page::Words};
 use crate::{
     admin::{
         State,
-        access::{Operator, Viewer},
+        access::{Producer, Viewer},
+        gate::RequestId,
         problem::Problem,
     },
     incoming::{self, Reader, is_json, is_traceparent},
+    operator_log::Actor,
     story::Story,
 };
 
@@ -88,7 +93,8 @@ struct Accepted {
 
 /// Writes events to the outbox, all or none: one in structured or binary mode, or a batch of at most 1000.
 ///
-/// An event whose id is in the outbox already counts as accepted, so a request may be repeated.
+/// An event whose id is in the outbox already counts as accepted, so a request may be repeated. For producers and
+/// operators.
 #[utoipa::path(
     tag = "events",
     security(("bearer" = [])),
@@ -122,20 +128,40 @@ struct Accepted {
 )]
 #[post("/api/v1/events")]
 async fn publish(
-    _: Operator,
+    producer: Producer,
     state: Data<State>,
     request: HttpRequest,
+    id: ReqData<RequestId>,
     body: Bytes,
 ) -> Result<HttpResponse, Problem> {
     let reader = Reader { trace: trace_of(request.headers()), ..Reader::new(&state.config.source) };
     let events = read(&reader, request.headers(), &body)?;
     let duplicates = insert(state.adapters.databases.outbox.as_ref(), &events).await?;
+    note_all(&state, &producer.actor(), &id, &events, duplicates.len()).await;
     let ids: Vec<Uuid> = events.iter().filter_map(|event| event.event_id).collect();
     let mut response = HttpResponse::Accepted();
     if let [id] = ids[..] {
         response.insert_header((LOCATION, format!("/api/v1/events/{id}")));
     }
     Ok(response.json(Accepted { ids, duplicates }))
+}
+
+/// An entry for the whole request, about its first event: a row each would be as many as the outbox has.
+///
+/// One that brings nothing new has an entry too: whoever got no answer, and repeats it, may have got none because the
+/// daemon ended before it could write one.
+async fn note_all(
+    state: &State,
+    by: &Actor,
+    RequestId(id): &RequestId,
+    events: &[NewEvent],
+    duplicates: usize,
+) {
+    let Some(first) = events.first().and_then(|event| event.event_id) else { return };
+    let topics: BTreeSet<&str> = events.iter().map(|event| event.topic.as_str()).collect();
+    let detail =
+        json!({ "events": events.len(), "duplicates": duplicates, "topics": topics, "request_id": id });
+    note::note(state, by, "publish", &first.to_string(), &detail).await;
 }
 
 fn read(reader: &Reader<'_>, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NewEvent>, Problem> {
@@ -172,7 +198,7 @@ fn read(reader: &Reader<'_>, headers: &HeaderMap, body: &[u8]) -> Result<Vec<New
 
 /// An id names one event.
 fn check_ids(events: &[NewEvent]) -> Result<(), Problem> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let twice = events.iter().enumerate().find(|(_, event)| !seen.insert(event.event_id));
     twice.map_or(Ok(()), |(index, _)| {
         Err(Problem::unprocessable(format!("event {index}: attribute \"id\" is that of an event before it")))
@@ -191,7 +217,7 @@ async fn insert(outbox: &dyn Outbox, events: &[NewEvent]) -> Result<Vec<Uuid>, P
     let (mut new, mut duplicates) = (events.to_vec(), Vec::new());
     for _ in 0..LOOKS {
         if new.is_empty() {
-            return Ok(duplicates);
+            break;
         }
         let refusal = match outbox.insert(&new).await {
             Ok(_) => return Ok(duplicates),
@@ -205,15 +231,21 @@ async fn insert(outbox: &dyn Outbox, events: &[NewEvent]) -> Result<Vec<Uuid>, P
         new.retain(|event| event.event_id.is_none_or(|id| !there.contains(&id)));
         duplicates.extend(there);
     }
+    if new.is_empty() {
+        return Ok(duplicates);
+    }
     Err(Problem::unavailable("somebody else writes the same events just now; try again"))
 }
 
 /// The ids of those events that are in the outbox.
 async fn known(outbox: &dyn Outbox, events: &[NewEvent]) -> Result<Vec<Uuid>, Problem> {
+    let ids: Vec<Uuid> = events.iter().filter_map(|event| event.event_id).collect();
+    let rows = outbox.find_many(&ids).await?;
+    let by_id = |row: Record| Some((Uuid::try_parse(&row.event_id).ok()?, row));
+    let rows: HashMap<Uuid, Record> = rows.into_iter().filter_map(by_id).collect();
     let (mut there, mut conflicts) = (Vec::new(), Vec::new());
     for event in events {
-        let Some(id) = event.event_id else { continue };
-        let Some(row) = outbox.find(id).await? else { continue };
+        let Some((id, row)) = event.event_id.and_then(|id| Some((id, rows.get(&id)?))) else { continue };
         there.push(id);
         let same = row.topic == event.topic && row.key == event.key && row.event_type == event.event_type;
         if !same {
@@ -247,3 +279,6 @@ async fn story(_: Viewer, state: Data<State>, id: Path<Words>) -> Result<Json<St
         || Problem::not_found("no such event in the outbox, the ledger or the dead letters; check the id");
     story.map(Json).ok_or_else(missing)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ mod dead_letters;
 mod events;
 mod facts;
 mod ledger;
+mod note;
 mod openapi;
 mod operator_log;
 mod outbox;

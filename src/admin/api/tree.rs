@@ -15,6 +15,7 @@ use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use super::note;
 use crate::admin::{
     State,
     access::{Operator, Viewer},
@@ -27,9 +28,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long an answer has to get away before what sends it is stopped.
 const ANSWER_FIRST: Duration = Duration::from_millis(200);
-
-/// How long the operator log may keep an operator waiting.
-const NOTE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn routes(routes: &mut ServiceConfig<'_>) {
     routes.service(whole).service(control).service(one);
@@ -123,7 +121,7 @@ async fn control(
     let node = find(tree, &path)?;
     if path == "root" || path == "root/admin" {
         can_be_undone(&path, action)?;
-        note(&state, &operator, action, &path, &id).await;
+        note(&state, &operator, (action, &path), &id, None).await;
         let tree = tree.clone();
         rt::spawn(async move {
             rt::time::sleep(ANSWER_FIRST).await;
@@ -133,11 +131,16 @@ async fn control(
         });
         return Ok(HttpResponse::Accepted().json(node));
     }
-    let taken = rt::time::timeout(ANSWER_TIMEOUT, tree.control(&path, action.into())).await;
-    let taken =
-        taken.map_err(|_| Problem::unavailable(format!("the supervisor of {path} does not answer")))?;
+    let Ok(taken) = rt::time::timeout(ANSWER_TIMEOUT, tree.control(&path, action.into())).await else {
+        // The request waits in its mailbox: it may be carried out yet.
+        note(&state, &operator, (action, &path), &id, Some("unanswered")).await;
+        return Err(Problem::unavailable(format!(
+            "the supervisor of {path} does not answer; it may carry the {} out later: look at the tree",
+            action.name()
+        )));
+    };
     taken.map_err(|error| refused(&error, &node, action))?;
-    note(&state, &operator, action, &path, &id).await;
+    note(&state, &operator, (action, &path), &id, None).await;
     Ok(HttpResponse::Accepted().json(find(tree, &path)?))
 }
 
@@ -171,22 +174,20 @@ fn refused(error: &ControlError, node: &Node, action: Action) -> Problem {
     }
 }
 
-/// Writes it to the operator log. A store that is away must not keep anybody from restarting what waits for it.
-async fn note(state: &State, operator: &Operator, action: Action, path: &str, RequestId(id): &RequestId) {
-    let (by, targets, detail) = (operator.actor(), [path.to_owned()], json!({ "request_id": id }));
-    tracing::info!(
-        who = by.who,
-        from = by.origin,
-        action = action.name(),
-        path,
-        "an operator changes the tree"
-    );
-    let log = &state.adapters.databases.operator_log;
-    let noting = log.note(&by, action.name(), &targets, &detail);
-    let error = match rt::time::timeout(NOTE_TIMEOUT, noting).await {
-        Ok(Ok(())) => return,
-        Ok(Err(error)) => factline_pipeline::outage::chain(&error),
-        Err(_) => "the store does not answer".to_owned(),
-    };
-    tracing::error!(who = by.who, action = action.name(), path, error, "not in the operator log");
+/// Writes it to the operator log; `outcome` where there is more to say of it than that it was done.
+async fn note(
+    state: &State,
+    operator: &Operator,
+    (action, path): (Action, &str),
+    RequestId(id): &RequestId,
+    outcome: Option<&str>,
+) {
+    let by = operator.actor();
+    let mut detail = json!({ "request_id": id });
+    if let Some(outcome) = outcome {
+        detail["outcome"] = outcome.into();
+    }
+    let action = action.name();
+    tracing::info!(who = by.who, from = by.origin, action, path, outcome, "an operator changes the tree");
+    note::note(state, &by, action, path, &detail).await;
 }

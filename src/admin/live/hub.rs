@@ -131,15 +131,15 @@ impl Task {
                 }
                 _ = ticks.tick(), if listened_to => {
                     tick += 1;
-                    self.present.retain(|(_, presence)| presence.strong_count() > 0);
                     self.look(tick.is_multiple_of(2));
                 }
             }
         }
     }
 
-    /// It is looked at what somebody listens to; whoever nobody listens to is forgotten, for its next snapshot is new.
-    fn wanted(&self) -> BTreeSet<Topic> {
+    /// It is looked at what somebody listens to; whatever nobody listens to is forgotten, for its next snapshot is new.
+    fn wanted(&mut self) -> BTreeSet<Topic> {
+        self.present.retain(|(_, presence)| presence.strong_count() > 0);
         let present = self.present.iter().map(|(topics, _)| topics);
         present.chain(self.waiting.iter().map(|join| &join.topics)).flatten().copied().collect()
     }
@@ -164,7 +164,8 @@ impl Task {
 
     /// Tells those who listen what has changed, and those who wait how it stands.
     fn tell(&mut self, fresh: Fresh) {
-        for (topic, text) in self.seen.take(fresh) {
+        let wanted = self.wanted();
+        for (topic, text) in self.seen.take(fresh, &wanted) {
             // Nobody may be listening by now.
             self.events.send(Event { topic, text: text.into() }).ok();
         }

@@ -15,7 +15,7 @@ use super::Topic;
 use crate::{
     admin::State,
     observation::{Look, Observation},
-    records::{DeadLetterFilter, FactFilter},
+    records::{DeadLetterRecord, FactFilter},
 };
 
 /// The newest facts and dead letters that are looked at; of more in between, only these are told.
@@ -24,8 +24,11 @@ const NEWEST: u32 = 100;
 /// The figures of one topic by their keys.
 type Figures = BTreeMap<String, Value>;
 
-/// What was found just now.
-pub(super) struct Fresh(BTreeMap<Topic, Figures>);
+/// The key of why nothing could be found out.
+const ERROR: &str = "error";
+
+/// What was found just now, or why nothing was.
+pub(super) struct Fresh(BTreeMap<Topic, Look<Figures>>);
 
 /// What was told last.
 #[derive(Default)]
@@ -38,7 +41,7 @@ impl Fresh {
         if let Some(root) = root {
             flatten(root, &mut figures);
         }
-        Self(BTreeMap::from([(Topic::Tree, figures)]))
+        Self(BTreeMap::from([(Topic::Tree, Ok(figures))]))
     }
 
     /// What the servers have of these topics.
@@ -64,10 +67,15 @@ impl Fresh {
 }
 
 impl Seen {
-    /// Takes what was found; gives what is to be told of it to those who knew what was seen before.
-    pub(super) fn take(&mut self, fresh: Fresh) -> Vec<(Topic, String)> {
+    /// Takes what was found of the topics that somebody wants still; gives what is to be told of it to those who knew
+    /// what was seen before.
+    ///
+    /// A look may end after the last listener has left: what it found would be old when the next one comes.
+    pub(super) fn take(&mut self, fresh: Fresh, wanted: &BTreeSet<Topic>) -> Vec<(Topic, String)> {
+        self.forget_all_but(wanted);
         let mut told = Vec::new();
-        for (topic, figures) in fresh.0 {
+        for (topic, look) in fresh.0.into_iter().filter(|(topic, _)| wanted.contains(topic)) {
+            let figures = self.with_what_is_known(topic, look);
             if let Some(before) = self.0.get(&topic) {
                 let changed = changes(topic, before, &figures);
                 if !changed.is_empty() {
@@ -77,6 +85,15 @@ impl Seen {
             self.0.insert(topic, figures);
         }
         told
+    }
+
+    /// What could not be looked at is what it was, with the reason.
+    fn with_what_is_known(&self, topic: Topic, look: Look<Figures>) -> Figures {
+        look.unwrap_or_else(|error| {
+            let mut figures = self.0.get(&topic).cloned().unwrap_or_default();
+            figures.insert(ERROR.to_owned(), json!(error));
+            figures
+        })
     }
 
     /// How all of these topics stand; none while one of them was not looked at yet.
@@ -96,11 +113,9 @@ impl Seen {
 fn changes(topic: Topic, before: &Figures, now: &Figures) -> Figures {
     let changed = now.iter().filter(|(key, value)| before.get(*key) != Some(value));
     let mut changed: Figures = changed.map(|(key, value)| (key.clone(), value.clone())).collect();
-    if matches!(topic, Topic::Tree | Topic::Streams) {
-        changed.extend(
-            before.keys().filter(|key| !now.contains_key(*key)).map(|key| (key.clone(), Value::Null)),
-        );
-    }
+    let forgets = |key: &str| key == ERROR || matches!(topic, Topic::Tree | Topic::Streams);
+    let gone = before.keys().filter(|key| forgets(key) && !now.contains_key(*key));
+    changed.extend(gone.map(|key| (key.clone(), Value::Null)));
     changed
 }
 
@@ -119,37 +134,23 @@ fn flatten(node: &Node, into: &mut Figures) {
     node.children.iter().for_each(|child| flatten(child, into));
 }
 
-fn outbox(observation: &Observation) -> Figures {
-    let figures = |look: &Look<_>| match look {
-        Ok(view) => shown(view),
-        Err(error) => json!({ "error": error }),
-    };
-    let backlog = observation.outbox.as_ref().map(|view| view.backlog).map_err(Clone::clone);
-    Figures::from([("backlog".to_owned(), figures(&backlog))])
+fn outbox(observation: &Observation) -> Look<Figures> {
+    let view = observation.outbox.as_ref().map_err(Clone::clone)?;
+    Ok(Figures::from([("backlog".to_owned(), shown(view.backlog))]))
 }
 
-fn streams(observation: &Observation) -> Figures {
-    match &observation.streams {
-        Ok(view) => {
-            view.lag.iter().map(|lag| (format!("{}/{}", lag.group, lag.partition), shown(lag))).collect()
-        }
-        Err(error) => failed(error),
-    }
+fn streams(observation: &Observation) -> Look<Figures> {
+    let view = observation.streams.as_ref().map_err(Clone::clone)?;
+    let figures = view.lag.iter().map(|lag| (format!("{}/{}", lag.group, lag.partition), shown(lag)));
+    Ok(figures.collect())
 }
 
 /// How many are open, and the newest ones by their id.
-async fn dead_letters(state: &State, observation: &Observation) -> Figures {
-    let open = match &observation.store {
-        Ok(view) => view.dead_letters,
-        Err(error) => return failed(error),
-    };
-    let filter =
-        DeadLetterFilter { limit: NEWEST, status: Some("open".into()), ..DeadLetterFilter::default() };
-    let letters = match state.adapters.databases.records.dead_letters(&filter).await {
-        Ok(letters) => letters,
-        Err(error) => return failed(&outage::chain(&error)),
-    };
-    let letter = |letter: crate::records::DeadLetterRecord| {
+async fn dead_letters(state: &State, observation: &Observation) -> Look<Figures> {
+    let open = observation.store.as_ref().map_err(Clone::clone)?.dead_letters;
+    let letters = state.adapters.databases.records.newest_open_letters(NEWEST).await;
+    let letters = letters.map_err(|error| outage::chain(&error))?;
+    let letter = |letter: DeadLetterRecord| {
         let shown = json!({
             "event_id": letter.event_id, "consumer_group": letter.consumer_group, "stage": letter.stage,
             "topic": letter.topic, "key": letter.key, "event_type": letter.event_type,
@@ -159,20 +160,15 @@ async fn dead_letters(state: &State, observation: &Observation) -> Figures {
     };
     let mut figures: Figures = letters.into_iter().map(letter).collect();
     figures.insert("open".to_owned(), json!(open.open));
-    figures
+    Ok(figures)
 }
 
 /// The newest ones by their id, which orders them by time.
-async fn facts(state: &State) -> Figures {
+async fn facts(state: &State) -> Look<Figures> {
     let filter = FactFilter { superseded: true, limit: NEWEST, ..FactFilter::default() };
-    match state.adapters.databases.records.facts(&filter).await {
-        Ok(facts) => facts.into_iter().map(|fact| (fact.id.to_string(), shown(fact))).collect(),
-        Err(error) => failed(&outage::chain(&error)),
-    }
-}
-
-fn failed(error: &str) -> Figures {
-    Figures::from([("error".to_owned(), json!(error))])
+    let facts = state.adapters.databases.records.facts(&filter).await;
+    let facts = facts.map_err(|error| outage::chain(&error))?;
+    Ok(facts.into_iter().map(|fact| (fact.id.to_string(), shown(fact))).collect())
 }
 
 /// What cannot be shown as JSON is shown as nothing.
@@ -186,11 +182,15 @@ mod tests {
 
     fn fresh(topic: Topic, figures: &[(&str, Value)]) -> Fresh {
         let figures = figures.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-        Fresh(BTreeMap::from([(topic, figures)]))
+        Fresh(BTreeMap::from([(topic, Ok(figures))]))
+    }
+
+    fn away(topic: Topic, error: &str) -> Fresh {
+        Fresh(BTreeMap::from([(topic, Err(error.to_owned()))]))
     }
 
     fn told(seen: &mut Seen, fresh: Fresh) -> Vec<Value> {
-        seen.take(fresh)
+        seen.take(fresh, &BTreeSet::from(Topic::ALL))
             .into_iter()
             .map(|(_, text)| serde_json::from_str::<Value>(&text).unwrap()["data"].take())
             .collect()
@@ -220,6 +220,40 @@ mod tests {
             told(&mut seen, fresh(Topic::Facts, &[("b", json!(1)), ("c", json!(1))])),
             [json!({ "c": 1 })]
         );
+    }
+
+    #[test]
+    fn an_outage_is_told_when_it_begins_and_when_it_is_over_and_nothing_else_is_told_again() {
+        for topic in Topic::ALL {
+            let mut seen = Seen::default();
+            told(&mut seen, fresh(topic, &[("a", json!(1)), ("b", json!(1))]));
+            assert_eq!(told(&mut seen, away(topic, "refused")), [json!({ "error": "refused" })], "{topic}");
+            assert!(told(&mut seen, away(topic, "refused")).is_empty(), "{topic}");
+            let snapshot = seen.snapshots(&BTreeSet::from([topic])).unwrap();
+            assert!(snapshot[0].contains(r#""data":{"a":1,"b":1,"error":"refused"}"#), "{snapshot:?}");
+            let over = fresh(topic, &[("a", json!(1)), ("b", json!(2))]);
+            assert_eq!(told(&mut seen, over), [json!({ "b": 2, "error": null })], "{topic}");
+            assert!(!seen.snapshots(&BTreeSet::from([topic])).unwrap()[0].contains("error"), "{topic}");
+        }
+    }
+
+    #[test]
+    fn what_was_away_at_the_first_look_is_told_in_full_when_it_is_back() {
+        let mut seen = Seen::default();
+        told(&mut seen, away(Topic::Facts, "refused"));
+        let back = fresh(Topic::Facts, &[("a", json!(1))]);
+        assert_eq!(told(&mut seen, back), [json!({ "a": 1, "error": null })]);
+    }
+
+    #[test]
+    fn what_was_found_after_the_last_listener_left_is_not_kept() {
+        let mut seen = Seen::default();
+        let facts = BTreeSet::from([Topic::Facts]);
+        assert!(seen.take(fresh(Topic::Facts, &[("a", json!(1))]), &BTreeSet::new()).is_empty());
+        assert!(seen.snapshots(&facts).is_none());
+        seen.take(fresh(Topic::Facts, &[("a", json!(1))]), &facts);
+        seen.take(fresh(Topic::Tree, &[]), &BTreeSet::from([Topic::Tree]));
+        assert!(seen.snapshots(&facts).is_none(), "nobody listens to it any more");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
     app::Databases,
     cli::{Verdict, confirmed, measures::duration, print, print_json, table::counted},
     dead_letters::End,
-    operator_log::Actor,
+    operator_log::{Actor, check_note},
     records::DeadLetterRecord,
 };
 
@@ -25,8 +25,8 @@ struct Ending {
     /// The letters: their ids, the beginnings of them, or their events' ids
     #[arg(value_name = "ID", required = true)]
     names: Vec<String>,
-    /// What was done, or why nothing will be
-    #[arg(long)]
+    /// What was done, or why nothing will be: at most 4096 bytes
+    #[arg(long, value_parser = note)]
     note: String,
     /// Only say which they are
     #[arg(long)]
@@ -71,6 +71,11 @@ struct Purged {
     ended: u64,
     before: DateTime<Utc>,
     deleted: u64,
+}
+
+/// A note that can be kept.
+fn note(text: &str) -> Result<String, String> {
+    check_note(text).map(|()| text.to_owned())
 }
 
 impl Resolve {

@@ -146,7 +146,7 @@ impl Status {
 
 /// The time so long ago.
 fn ago(time: Duration) -> anyhow::Result<DateTime<Utc>> {
-    dead_letters::ago(time).context("that is too long ago")
+    dead_letters::ago(time).context("that is too long ago: a hundred years at most")
 }
 
 /// The letter that a name means: its id or its event's id, or the beginning of one of them.

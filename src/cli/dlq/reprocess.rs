@@ -194,6 +194,7 @@ async fn rehearse(
 ) -> anyhow::Result<Verdict> {
     let Some(mut filter) = arguments.filter(databases).await? else { return arguments.nothing_to_do() };
     filter.status = Some("open".to_owned());
+    filter.without_payload = true;
     let letters = databases.records.dead_letters(&filter).await?;
     let mut tally = Tally::default();
     for id in letters.iter().rev().map(|letter| letter.id) {

@@ -1,15 +1,17 @@
 //! Which dead letters a filter means, and what is read of them.
 
-use factline_pipeline::outage::Error;
+use factline_pipeline::{dead_letter::Origin, outage::Error};
+use serde_json::Value;
 use sqlx::{
     Postgres, Row as _,
     postgres::{PgArguments, PgRow},
     query::Query,
 };
+use uuid::Uuid;
 
 use crate::{
     dead_letters::{CauseGroup, Letter},
-    postgres::store::Store,
+    postgres::{failed, store::Store},
     records::{DeadLetterFilter, DeadLetterRecord},
 };
 
@@ -67,6 +69,23 @@ pub(in crate::postgres) async fn list(
     store.all(select, record).await
 }
 
+/// The open letters that were set aside last, without their payloads.
+///
+/// A statement of its own: that of a filter could mean letters in any state, so no plan of it relies on the index of
+/// those that are open.
+pub(in crate::postgres) async fn newest_open(
+    store: &Store,
+    limit: u32,
+) -> Result<Vec<DeadLetterRecord>, Error> {
+    let select = sqlx::query(
+        "SELECT id, consumer_group, stage, event_id, topic, partition, position, key, event_type, NULL::bytea AS payload, \
+         headers, error_kind, error, fingerprint, attempts, first_failed_at, dead_at, status, resolved_by, resolved_at, \
+         note, reprocess_run FROM factline.dead_letters WHERE status = 'open' ORDER BY dead_at DESC LIMIT $1",
+    );
+    let rows = store.database.select_by_index(select.bind(i64::from(limit))).await?;
+    rows.iter().map(record).collect::<Result<_, _>>().map_err(failed)
+}
+
 /// The letters of a filter by cause, the most frequent first. The latest letter of each stands for it.
 pub(super) async fn group_by_cause(
     store: &Store,
@@ -101,6 +120,28 @@ pub(super) fn letter(row: &PgRow) -> Result<Letter, sqlx::Error> {
         payload: row.try_get("payload")?,
         original_payload: row.try_get("original_payload")?,
     })
+}
+
+/// A letter that has ended, and the key of its ledger row: many end at once, so no more is read of them.
+pub(super) struct Ended {
+    pub(super) id: Uuid,
+    pub(super) consumer_group: String,
+    pub(super) ledger_id: Option<Uuid>,
+}
+
+pub(super) fn ended(row: &PgRow) -> Result<Ended, sqlx::Error> {
+    let headers: Value = row.try_get("headers")?;
+    let origin = Origin {
+        stage: row.try_get("stage")?,
+        kind: row.try_get("error_kind")?,
+        event_id: row.try_get("event_id")?,
+        source: headers.get("source").and_then(Value::as_str),
+        topic: row.try_get("topic")?,
+        partition: row.try_get("partition")?,
+        position: row.try_get("position")?,
+    };
+    let ledger_id = origin.ledger_id();
+    Ok(Ended { id: row.try_get("id")?, consumer_group: row.try_get("consumer_group")?, ledger_id })
 }
 
 pub(super) fn record(row: &PgRow) -> Result<DeadLetterRecord, sqlx::Error> {

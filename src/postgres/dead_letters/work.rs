@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    listing::{self, bind, filtered},
+    listing::{self, Ended, bind, filtered},
     report, reprocessing,
 };
 use crate::{
@@ -139,7 +139,8 @@ async fn end_letters(
 ) -> Result<Vec<Uuid>, Error> {
     let rows = sqlx::query(
         "UPDATE factline.dead_letters SET status = $2, note = $3, resolved_by = $4, resolved_at = clock_timestamp() \
-         WHERE id = ANY ($1) AND status IN ('open', 'reprocessing') RETURNING *",
+         WHERE id = ANY ($1) AND status IN ('open', 'reprocessing') \
+         RETURNING id, consumer_group, stage, event_id, topic, partition, position, headers, error_kind",
     )
     .bind(ids)
     .bind(end.as_str())
@@ -148,7 +149,7 @@ async fn end_letters(
     .fetch_all(&mut *connection)
     .await
     .map_err(failed)?;
-    let ended: Vec<_> = rows.iter().map(listing::record).collect::<Result<_, _>>().map_err(failed)?;
+    let ended: Vec<Ended> = rows.iter().map(listing::ended).collect::<Result<_, _>>().map_err(failed)?;
     if end == End::Discarded {
         for letter in &ended {
             sqlx::query(
@@ -156,7 +157,7 @@ async fn end_letters(
                  WHERE consumer_group = $1 AND event_id = $2 AND outcome = 'dead_lettered'",
             )
             .bind(&letter.consumer_group)
-            .bind(letter.ledger_id())
+            .bind(letter.ledger_id)
             .execute(&mut *connection)
             .await
             .map_err(failed)?;

@@ -37,6 +37,7 @@ pub(super) struct Statements {
     pub(super) backlog: String,
     pub(super) insert: String,
     pub(super) find: String,
+    pub(super) find_many: String,
     pub(super) list_pending: Walk,
     pub(super) list_processed: Walk,
     pub(super) list_failed: Walk,
@@ -58,7 +59,8 @@ impl Statements {
             failed: walk(&parts, columns, "failed")?,
             backlog: backlog(&parts, columns)?,
             insert: insert(&parts, columns)?,
-            find: find(&parts, columns)?,
+            find: find(&parts, columns, EventIds::One)?,
+            find_many: find(&parts, columns, EventIds::Many)?,
             list_pending: list(&parts, columns, "pending")?,
             list_processed: list(&parts, columns, "processed")?,
             list_failed: list(&parts, columns, "failed")?,
@@ -77,7 +79,8 @@ impl Statements {
             ("walk through rows", "id, order, event_id and processed_at", &self.processed.before),
             ("count what waits", "status, order and created_at", &self.backlog),
             ("insert events", "event_id, topic, key, event_type, payload and headers", &self.insert),
-            ("find events", "event_id", &self.find),
+            ("find an event", "event_id", &self.find),
+            ("find events", "event_id", &self.find_many),
             ("list rows", "id, order, error and headers", &self.list_failed.before),
             ("delete processed rows", "order and processed_at", &self.delete_processed),
         ];
@@ -330,16 +333,27 @@ fn insert(parts: &Parts, columns: &TableColumns<'_>) -> Result<String, String> {
     ))
 }
 
-fn find(parts: &Parts, columns: &TableColumns<'_>) -> Result<String, String> {
+/// What the parameter of a search is.
+#[derive(Clone, Copy)]
+enum EventIds {
+    One,
+    Many,
+}
+
+fn find(parts: &Parts, columns: &TableColumns<'_>, ids: EventIds) -> Result<String, String> {
     let Parts { at, event_id, .. } = parts;
     let told = told(parts, columns)?;
     // Compared as the column's own type, so that its index serves; a type that knows no UUIDs, as text.
-    let this = match columns.type_of("event_id") {
-        sql_type @ ("uuid" | "text" | "citext") => format!("{event_id} = $1::text::{sql_type}"),
-        sql_type if sql_type.starts_with("character varying") => format!("{event_id} = $1::text"),
-        _ => format!("{event_id}::text = $1::text"),
+    let (column, sql_type) = match columns.type_of("event_id") {
+        sql_type @ ("uuid" | "text" | "citext") => (event_id.clone(), sql_type),
+        sql_type if sql_type.starts_with("character varying") => (event_id.clone(), "text"),
+        _ => (format!("{event_id}::text"), "text"),
     };
-    Ok(format!("{told} FROM {at} WHERE {this}"))
+    let wanted = match ids {
+        EventIds::One => format!("= $1::text::{sql_type}"),
+        EventIds::Many => format!("= ANY ($1::text[]::{sql_type}[])"),
+    };
+    Ok(format!("{told} FROM {at} WHERE {column} {wanted}"))
 }
 
 /// What is told of a row.

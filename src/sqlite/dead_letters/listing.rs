@@ -1,6 +1,7 @@
 //! Which dead letters a filter means, and what is read of them.
 
-use factline_pipeline::outage::Error;
+use factline_pipeline::{dead_letter::Origin, outage::Error};
+use serde_json::Value;
 use sqlx::{
     Row as _, Sqlite,
     query::Query,
@@ -65,6 +66,19 @@ pub(in crate::sqlite) async fn list(
     store.all(bind(select, filter)?.bind(filter.limit).bind(filter.without_payload), record).await
 }
 
+/// The open letters that were set aside last, without their payloads; a statement of its own, which the index of those
+/// that are open serves.
+pub(in crate::sqlite) async fn newest_open(
+    store: &Store,
+    limit: u32,
+) -> Result<Vec<DeadLetterRecord>, Error> {
+    store.all(sqlx::query(NEWEST_OPEN).bind(limit), record).await
+}
+
+const NEWEST_OPEN: &str = "SELECT id, consumer_group, stage, event_id, topic, partition, position, key, event_type, NULL AS payload, \
+         headers, error_kind, error, fingerprint, attempts, first_failed_at, dead_at, status, resolved_by, resolved_at, \
+         note, reprocess_run FROM dead_letters WHERE status = 'open' ORDER BY dead_at DESC LIMIT ?1";
+
 /// The letters of a filter by cause, the most frequent first. The latest letter of each stands for it.
 pub(super) async fn group_by_cause(
     store: &Store,
@@ -101,6 +115,28 @@ pub(super) fn letter(row: &SqliteRow) -> Result<Letter, sqlx::Error> {
     })
 }
 
+/// A letter that has ended, and the key of its ledger row: many end at once, so no more is read of them.
+pub(super) struct Ended {
+    pub(super) id: Uuid,
+    pub(super) consumer_group: String,
+    pub(super) ledger_id: Option<Uuid>,
+}
+
+pub(super) fn ended(row: &SqliteRow) -> Result<Ended, sqlx::Error> {
+    let headers: Value = parsed_in(row, "headers")?;
+    let origin = Origin {
+        stage: row.try_get("stage")?,
+        kind: row.try_get("error_kind")?,
+        event_id: row.try_get("event_id")?,
+        source: headers.get("source").and_then(Value::as_str),
+        topic: row.try_get("topic")?,
+        partition: row.try_get("partition")?,
+        position: row.try_get("position")?,
+    };
+    let ledger_id = origin.ledger_id();
+    Ok(Ended { id: parsed_in(row, "id")?, consumer_group: row.try_get("consumer_group")?, ledger_id })
+}
+
 pub(super) fn record(row: &SqliteRow) -> Result<DeadLetterRecord, sqlx::Error> {
     let payload = bytes_in(row, "payload")?;
     let reprocess_run: Option<&str> = row.try_get("reprocess_run")?;
@@ -128,4 +164,23 @@ pub(super) fn record(row: &SqliteRow) -> Result<DeadLetterRecord, sqlx::Error> {
         note: row.try_get("note")?,
         reprocess_run: reprocess_run.map(|_| parsed_in(row, "reprocess_run")).transpose()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Row as _;
+
+    use super::NEWEST_OPEN;
+    use crate::sqlite::Database;
+
+    #[tokio::test]
+    async fn what_is_open_is_looked_up_in_its_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path().join("factline.db").to_str().unwrap()).await.unwrap();
+        database.migrate_up().await.unwrap();
+        let explain = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {NEWEST_OPEN}"))).bind(100);
+        let plan = explain.fetch_all(database.reader()).await.unwrap();
+        let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+        assert!(plan.len() == 1 && plan[0].contains("INDEX dead_letters_open"), "{plan:?}");
+    }
 }

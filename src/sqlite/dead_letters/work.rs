@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::{
-    listing::{self, bind, filtered},
+    listing::{self, Ended, bind, filtered},
     report, reprocessing,
 };
 use crate::{
@@ -132,7 +132,8 @@ async fn end_letters(
     let rows = sqlx::query(concat!(
         "UPDATE dead_letters SET status = ?2, note = ?3, resolved_by = ?4, resolved_at = ",
         now!(),
-        " WHERE id IN (SELECT value FROM json_each(?1)) AND status IN ('open', 'reprocessing') RETURNING *",
+        " WHERE id IN (SELECT value FROM json_each(?1)) AND status IN ('open', 'reprocessing') \
+         RETURNING id, consumer_group, stage, event_id, topic, partition, position, headers, error_kind",
     ))
     .bind(sqlite::json(ids)?)
     .bind(end.as_str())
@@ -141,7 +142,7 @@ async fn end_letters(
     .fetch_all(&mut *connection)
     .await
     .map_err(failed)?;
-    let ended: Vec<_> = rows.iter().map(listing::record).collect::<Result<_, _>>().map_err(failed)?;
+    let ended: Vec<Ended> = rows.iter().map(listing::ended).collect::<Result<_, _>>().map_err(failed)?;
     if end == End::Discarded {
         for letter in &ended {
             sqlx::query(
@@ -149,7 +150,7 @@ async fn end_letters(
                  WHERE consumer_group = ?1 AND event_id = ?2 AND outcome = 'dead_lettered'",
             )
             .bind(letter.consumer_group.clone())
-            .bind(letter.ledger_id().map(|id| id.to_string()))
+            .bind(letter.ledger_id.map(|id| id.to_string()))
             .execute(&mut *connection)
             .await
             .map_err(failed)?;

@@ -74,6 +74,19 @@ async fn events_are_taken_in_every_mode_and_take_effect_once(place: &Place) {
         4
     );
 
+    // Who has sent them is known, an entry for each request.
+    let log = api.walk("/api/v1/operator-log?action=publish", 2, async || ()).await;
+    let targets: Vec<&str> = log.iter().rev().map(|entry| entry["target"].as_str().unwrap()).collect();
+    assert_eq!(targets, [id(1), id(2), id(4)]);
+    let batch = &log[1];
+    assert_eq!((&batch["who"], &batch["origin"]), (&"kim".into(), &"127.0.0.1".into()), "{batch}");
+    assert_eq!(
+        (&batch["detail"]["events"], &batch["detail"]["duplicates"], &batch["detail"]["topics"]),
+        (&3.into(), &1.into(), &json!(["chat"])),
+        "{batch}"
+    );
+    assert!(batch["detail"]["request_id"].is_string(), "{batch}");
+
     // The same id for something else is a mistake, and the batch is all or nothing.
     let mut other = message(1);
     other["subject"] = json!("c-2");

@@ -13,6 +13,7 @@ use super::{ago, check_number, letter};
 use crate::{
     admin::{State, access::Operator, problem::Problem},
     dead_letters::End,
+    operator_log,
 };
 
 /// Letters deleted in one transaction.
@@ -29,7 +30,8 @@ pub(super) fn routes(routes: &mut ServiceConfig<'_>) {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Why {
-    /// What was done, or why nothing will be.
+    /// What was done, or why nothing will be: at most 4096 bytes.
+    #[schema(max_length = 4096)]
     note: String,
 }
 
@@ -40,7 +42,8 @@ struct Ending {
     /// The letters.
     #[schema(min_items = 1, max_items = 1000)]
     ids: Vec<Uuid>,
-    /// What was done, or why nothing will be.
+    /// What was done, or why nothing will be: at most 4096 bytes.
+    #[schema(max_length = 4096)]
     note: String,
 }
 
@@ -60,6 +63,7 @@ async fn end_all(
     end: End,
 ) -> Result<Json<Ended>, Problem> {
     check_number(&ending.ids)?;
+    check_note(&ending.note)?;
     let letters = &state.adapters.databases.dead_letters;
     let mut ended = letters.end(&operator.actor(), &ending.ids, end, &ending.note).await?;
     ended.sort_unstable();
@@ -70,6 +74,10 @@ async fn end_all(
     Ok(Json(Ended { ended, left_alone }))
 }
 
+fn check_note(note: &str) -> Result<(), Problem> {
+    operator_log::check_note(note).map_err(Problem::unprocessable)
+}
+
 async fn end_one(
     operator: &Operator,
     state: &State,
@@ -77,6 +85,7 @@ async fn end_one(
     why: &Why,
     end: End,
 ) -> Result<HttpResponse, Problem> {
+    check_note(&why.note)?;
     let letters = &state.adapters.databases.dead_letters;
     let ended = letters.end(&operator.actor(), &[id], end, &why.note).await?;
     let found = letter::find(state, id).await?;
@@ -95,7 +104,7 @@ async fn end_one(
     security(("bearer" = [])),
     responses(
         (status = OK, description = "what was changed", body = Ended),
-        (status = UNPROCESSABLE_ENTITY, description = "no letter, or too many", body = Problem),
+        (status = UNPROCESSABLE_ENTITY, description = "no letter or too many, or a note too long", body = Problem),
     ),
 )]
 #[post("/api/v1/dead-letters/resolve")]
@@ -113,7 +122,7 @@ async fn resolve(
     security(("bearer" = [])),
     responses(
         (status = OK, description = "what was changed", body = Ended),
-        (status = UNPROCESSABLE_ENTITY, description = "no letter, or too many", body = Problem),
+        (status = UNPROCESSABLE_ENTITY, description = "no letter or too many, or a note too long", body = Problem),
     ),
 )]
 #[post("/api/v1/dead-letters/discard")]
@@ -134,6 +143,7 @@ async fn discard(
         (status = OK, description = "the letter", body = letter::Told, headers(("ETag" = String, description = "Tells its payload from others."))),
         (status = NOT_FOUND, description = "no letter has this id", body = Problem),
         (status = CONFLICT, description = "it had ended before", body = Problem),
+        (status = UNPROCESSABLE_ENTITY, description = "the note is too long", body = Problem),
     ),
 )]
 #[post("/api/v1/dead-letters/{id}/resolve")]
@@ -155,6 +165,7 @@ async fn resolve_one(
         (status = OK, description = "the letter", body = letter::Told, headers(("ETag" = String, description = "Tells its payload from others."))),
         (status = NOT_FOUND, description = "no letter has this id", body = Problem),
         (status = CONFLICT, description = "it had ended before", body = Problem),
+        (status = UNPROCESSABLE_ENTITY, description = "the note is too long", body = Problem),
     ),
 )]
 #[post("/api/v1/dead-letters/{id}/discard")]

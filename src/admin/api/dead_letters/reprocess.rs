@@ -3,7 +3,7 @@
 //! A run is a task beside the requests, so that whoever asked may go away. Extraction itself is on a thread of its own:
 //! see [`crate::reprocessing`]. A request waits a moment for its run, and is told where to look if that was not enough.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse, get,
@@ -26,7 +26,7 @@ use crate::{
     dead_letters::Selected,
     operator_log::Actor,
     records::DeadLetterFilter,
-    reprocessing::{Limits, Reprocessor, Tally},
+    reprocessing::{self, Limits, Reprocessor, Tally},
 };
 
 /// How long a request waits for its run.
@@ -48,7 +48,7 @@ struct Reprocess {
     ids: Option<Vec<Uuid>>,
     /// The open letters that this means, the oldest first; `{}` means all.
     filter: Option<Selection>,
-    /// What interrupted runs have left.
+    /// What interrupted runs have left; runs that somebody is at are left alone.
     #[serde(default)]
     resume: bool,
     /// How many letters of the filter at most.
@@ -129,6 +129,7 @@ impl Reprocess {
         (status = ACCEPTED, description = "the run goes on", body = Run, headers(("Location" = String, description = "Where the run is."))),
         (status = CONFLICT, description = "another run goes on", body = Problem),
         (status = UNPROCESSABLE_ENTITY, description = "no letter, or too many", body = Problem),
+        (status = SERVICE_UNAVAILABLE, description = "too many extractions have never ended", body = Problem),
     ),
 )]
 #[post("/api/v1/dead-letters/reprocess")]
@@ -208,16 +209,31 @@ impl Running {
         }
     }
 
-    fn reprocessor(&self) -> Reprocessor {
+    /// Extractors are foreign code, and may take their time to be made: that is done once, and beside the requests.
+    async fn reprocessor(&self) -> Result<Reprocessor, outage::Error> {
         let State { config, adapters, runs, .. } = &**self.state;
-        Reprocessor::in_daemon(config, adapters.databases.clone(), &self.by, &runs.stuck)
+        let make = || async {
+            let state = self.state.clone();
+            let made =
+                rt::task::spawn_blocking(move || reprocessing::tools(&state.config, &state.runs.stuck));
+            let failed =
+                |error| outage::Error::Misconfigured { service: "extractors", source: Box::new(error) };
+            made.await.map(Arc::new).map_err(failed)
+        };
+        let tools = runs.tools.get_or_try_init(make).await?;
+        Ok(Reprocessor::in_daemon(config, adapters.databases.clone(), &self.by, tools.clone()))
     }
 
     async fn take_turns(&self, letters: Letters) -> Result<Option<String>, outage::Error> {
         let State { adapters, runs, .. } = &**self.state;
         let port = &adapters.databases.dead_letters;
+        let reprocessor = self.reprocessor().await?;
         let mut letters = match letters {
-            Letters::Left => port.selected(None).await?,
+            Letters::Left => {
+                let (left, attended) = reprocessor.unattended(port.selected(None).await?).await?;
+                runs.attended(self.id, attended);
+                left
+            }
             Letters::Open(filter) => {
                 port.select(&self.by, self.id, &filter).await?;
                 port.selected(Some(self.id)).await?
@@ -227,22 +243,26 @@ impl Running {
         runs.selected(self.id, letters.len());
         let mut tally = Tally::default();
         let told = |selected: Selected, turn: &_| runs.told(self.id, selected.letter, turn);
-        let stopped = self.reprocessor().run(&letters, self.limits, &mut tally, told).await;
+        let stopped = reprocessor.run(&letters, self.limits, &mut tally, told).await;
         runs.put_back(self.id, tally.put_back);
         stopped
     }
 
-    /// What would come of it; the letters' order is that of a run.
+    /// What would come of it; the letters' order is that of a run, and so is what ends it early.
     async fn rehearse(&self, mut filter: DeadLetterFilter) -> Result<Option<String>, outage::Error> {
         let State { adapters, runs, .. } = &**self.state;
         filter.status = Some("open".to_owned());
         filter.without_payload = true;
         let records = adapters.databases.records.dead_letters(&filter).await?;
         runs.selected(self.id, records.len());
-        let reprocessor = self.reprocessor();
-        for id in records.iter().rev().map(|record| record.id) {
+        let reprocessor = self.reprocessor().await?;
+        for (index, id) in records.iter().map(|record| record.id).enumerate().rev() {
             let Some(letter) = adapters.databases.dead_letters.letter(id).await? else { continue };
-            runs.told(self.id, id, &reprocessor.rehearse(&letter).await?);
+            let turn = reprocessor.rehearse(&letter).await?;
+            runs.told(self.id, id, &turn);
+            if let Some(reason) = reprocessor.reason_to_stop(&turn).filter(|_| index > 0) {
+                return Ok(Some(reason));
+            }
         }
         Ok(None)
     }

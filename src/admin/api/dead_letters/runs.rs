@@ -5,18 +5,19 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use chrono::{DateTime, Utc};
 use factline_pipeline::extraction_thread::StuckThreads;
 use serde::Serialize;
+use tokio::sync::OnceCell;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
     admin::problem::Problem,
-    reprocessing::{Tally, Turn},
+    reprocessing::{GroupTools, Tally, Turn},
 };
 
 /// Runs that are remembered.
@@ -57,6 +58,8 @@ pub(super) struct Run {
     pub(super) started_at: DateTime<Utc>,
     /// When it ended.
     pub(super) ended_at: Option<DateTime<Utc>>,
+    /// Runs that were not resumed, for somebody is at them.
+    pub(super) attended: Vec<Uuid>,
     /// How many letters it is about.
     pub(super) selected: usize,
     /// What it has come to.
@@ -98,17 +101,27 @@ impl LetterTurn {
 pub(in crate::admin) struct Runs {
     /// The process' own count of threads that it can't get back.
     pub(super) stuck: StuckThreads,
+    /// Made when the first run needs them.
+    pub(super) tools: OnceCell<Arc<GroupTools>>,
     kept: Mutex<VecDeque<Run>>,
 }
 
 impl Runs {
     /// None yet.
     pub(in crate::admin) fn new(stuck: StuckThreads) -> Self {
-        Self { stuck, kept: Mutex::default() }
+        Self { stuck, ..Self::default() }
     }
 
     /// A new run. One at a time: they would only be in each other's way, and in that of the events that come in.
+    ///
+    /// None, too, while so many threads are stuck that a few more would end the daemon.
     pub(super) fn begin(&self, id: Uuid, by: &str, dry_run: bool) -> Result<(), Problem> {
+        if self.stuck.leave_little_room() {
+            return Err(Problem::unavailable(
+                "so many extractions have never ended that another one could end the daemon: restart it, or use \
+                 `factline dlq reprocess`, which runs in a process of its own",
+            ));
+        }
         let mut kept = self.lock();
         if let Some(run) = kept.iter().find(|run| run.state == RunState::Running) {
             return Err(Problem::conflict(format!(
@@ -124,6 +137,7 @@ impl Runs {
             reason: None,
             started_at: Utc::now(),
             ended_at: None,
+            attended: Vec::new(),
             selected: 0,
             tally: Tally::default(),
             letters: Vec::new(),
@@ -142,6 +156,11 @@ impl Runs {
     /// How many letters the run is about.
     pub(super) fn selected(&self, id: Uuid, letters: usize) {
         self.change(id, |run| run.selected = letters);
+    }
+
+    /// Runs that somebody else is at.
+    pub(super) fn attended(&self, id: Uuid, others: Vec<Uuid>) {
+        self.change(id, |run| run.attended = others);
     }
 
     /// What came of a letter.
@@ -198,5 +217,19 @@ mod tests {
         let last = runs.get(ids[KEPT]).unwrap();
         assert_eq!((last.state, last.tally.took_effect, last.tally.facts), (RunState::Done, 1, 2));
         assert!(last.ended_at.is_some());
+    }
+
+    #[test]
+    fn no_run_begins_while_another_stuck_thread_could_end_the_daemon() {
+        let runs = Runs::default();
+        for _ in 0..=32 {
+            assert!(!runs.stuck.leave_little_room());
+            runs.stuck.add_one();
+        }
+        for dry_run in [true, false] {
+            let refused = runs.begin(Uuid::now_v7(), "ada", dry_run).unwrap_err();
+            assert_eq!(refused.status, 503);
+            assert!(refused.detail.contains("factline dlq reprocess"), "{}", refused.detail);
+        }
     }
 }
