@@ -105,7 +105,7 @@ impl Access {
 
     /// Whether anybody is asked who they are.
     pub(super) fn asks(&self) -> bool {
-        !self.tokens.is_empty()
+        !self.open
     }
 
     /// Whose token this is. All are compared, each in constant time: how long it takes tells nobody how near a guess is.
@@ -191,10 +191,7 @@ impl FromRequest for Viewer {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let viewer = caller(request).and_then(|caller| match caller.role {
             Role::Viewer | Role::Operator => Ok(Self(caller)),
-            Role::Producer => Err(forbidden(
-                &caller,
-                "may send events, but not read anything: use a viewer's or an operator's",
-            )),
+            Role::Producer => Err(forbidden(&caller, "may send events, but not read: use a viewer's")),
         });
         ready(viewer)
     }
@@ -207,9 +204,7 @@ impl FromRequest for Producer {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let producer = caller(request).and_then(|caller| match caller.role {
             Role::Producer | Role::Operator => Ok(Self(caller)),
-            Role::Viewer => {
-                Err(forbidden(&caller, "may read, but not send events: use a producer's or an operator's"))
-            }
+            Role::Viewer => Err(forbidden(&caller, "may read, but not send events: use a producer's")),
         });
         ready(producer)
     }
