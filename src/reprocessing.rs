@@ -202,6 +202,7 @@ impl Reprocessor {
     }
 
     /// Why no other letter should have its turn, or be rehearsed, after this one.
+    #[must_use]
     pub fn reason_to_stop(&self, turn: &Turn) -> Option<String> {
         let Turn::Failed(failed) = turn else { return None };
         let held = self.spares_the_process && failed.kind == ErrorKind::TimedOut.as_str();
