@@ -1,6 +1,6 @@
 //! Asking the running daemon over HTTP, as the commands do.
 //!
-//! Where to ask is `admin.bind`. A daemon that has tokens is shown the one in `FACTLINE_TOKEN`.
+//! Where to ask is `admin.bind`, unless a URL is named. A daemon that has tokens is shown the one in `FACTLINE_TOKEN`.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -23,14 +23,15 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct Daemon {
     agent: Agent,
-    address: SocketAddr,
+    /// Without a path, and without a slash at its end.
+    url: String,
     token: Option<String>,
 }
 
 /// There is no daemon, or none that answers in time.
 #[derive(Debug, thiserror::Error)]
 #[error("no daemon answers on {0}")]
-pub(super) struct Unanswered(SocketAddr);
+pub(super) struct Unanswered(String);
 
 /// What it said.
 pub(super) struct Answer {
@@ -47,19 +48,29 @@ impl Daemon {
             return Ok(None);
         }
         let address = config.admin.bind.parse().context("admin.bind is no address")?;
+        Ok(Some(Self::at(&format!("http://{}", reachable(address)))))
+    }
+
+    /// The one at a URL.
+    pub(super) fn at(url: &str) -> Self {
         let agent = Agent::config_builder()
             .timeout_global(Some(ANSWER_TIMEOUT))
             .http_status_as_error(false)
-            // The daemon is here: no proxy is to see the token, or to be missing.
+            // The daemon is here, or near: no proxy is to see the token, or to be missing.
             .proxy(None)
             .build()
             .into();
-        Ok(Some(Self { agent, address: reachable(address), token: token() }))
+        Self { agent, url: url.trim_end_matches('/').to_owned(), token: token() }
+    }
+
+    /// Where it is asked.
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 
     /// Its answer, whatever its status; an error if nobody answers.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Answer> {
-        let (daemon, url) = (self.clone(), format!("http://{}{path}", self.address));
+        let (daemon, url) = (self.clone(), format!("{}{path}", self.url));
         let asked = tokio::task::spawn_blocking(move || daemon.get_url(&url)).await;
         asked.context("the daemon could not be asked").flatten()
     }
@@ -69,7 +80,11 @@ impl Daemon {
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        Answer::of(request.call().context(Unanswered(self.address))?)
+        Answer::of(request.call().with_context(|| self.unanswered())?)
+    }
+
+    fn unanswered(&self) -> Unanswered {
+        Unanswered(self.url.strip_prefix("http://").unwrap_or(&self.url).to_owned())
     }
 }
 

@@ -196,7 +196,7 @@ async fn migrations_that_are_missing_or_ahead() {
 
 #[tokio::test]
 async fn a_clock_that_is_an_hour_behind() {
-    let Some(an_hour_ago) = an_hour_ago() else { return };
+    let an_hour_ago = an_hour_ago();
     let stage = Stage::new().await;
     let found = doctor(&stage, &an_hour_ago).await;
     let clocks = found.complaints("clocks");

@@ -17,7 +17,7 @@ use super::stage::{Daemon, Stage, bare_command, free_address, text, unique, unti
 use crate::servers;
 
 /// Has a server of the test stopped and started by commands: each leaves a file, and waits until it is gone.
-struct Switch {
+pub(crate) struct Switch {
     folder: PathBuf,
     over: Arc<AtomicBool>,
     watcher: Option<JoinHandle<()>>,
@@ -39,7 +39,7 @@ impl Switch {
         Self { folder, over, watcher: Some(watcher) }
     }
 
-    fn redis(folder: &Path, server: Arc<servers::Redis>) -> Self {
+    pub(crate) fn redis(folder: &Path, server: Arc<servers::Redis>) -> Self {
         Self::of(folder, move |action| if action == "stop" { server.stop() } else { server.start() })
     }
 
@@ -79,6 +79,7 @@ impl Drilled {
     fn has_passed(&self) {
         assert_eq!(self.output.status.code(), Some(0), "{:#}", self.found);
         assert_eq!(self.found["passed"], true, "{:#}", self.found);
+        assert_eq!(self.found["not_looked_at"], serde_json::json!([]), "{:#}", self.found);
     }
 
     /// The checks that failed.
@@ -213,6 +214,28 @@ async fn postgres_goes_away_and_comes_back() {
     assert!(daemon.stop().await.success());
 }
 
+/// It is back late, and the daemon hangs: both together must not take longer than `--within`.
+#[tokio::test]
+async fn the_time_to_recover_in_is_counted_once() {
+    let postgres = Arc::new(servers::Postgres::start_own());
+    let redis = servers::Redis::shared();
+    let stage = Stage::on(&postgres.database(), &redis.url(), &redis.prefix()).await;
+    assert!(stage.run(&["migrate", "up"]).status.success());
+    let daemon = daemon(&stage, "").await;
+    let switch = Switch::postgres(stage.folder.path(), postgres);
+    let stop = format!("kill -STOP {}; {}", daemon.id(), switch.command("stop"));
+    let start = format!("(sleep 4; {}) &", switch.command("start"));
+    let late = ["postgres-failure", "--stop", &stop, "--start", &start, "--for", "1s", "--within", "8s"];
+    let late = drilled(drill(&stage, "", &late)).await;
+    assert!(late.failures().contains(&"it recovered within 8s"), "{:#}", late.found);
+    let checks = late.found["checks"].as_array().unwrap();
+    let recovery = checks.iter().find(|check| check["what"] == "it recovered within 8s").unwrap();
+    let took: f64 = recovery["found"].as_str().unwrap().trim_end_matches(" s").parse().unwrap();
+    let first_write = late.seconds("seconds_to_first_write");
+    assert!(first_write >= 3.9 && took >= 8.0 && took < first_write + 8.0, "{first_write} s, {took} s");
+    daemon.kill().await;
+}
+
 /// The other daemon takes over and nothing is lost; but an outage that costs a process is a failed drill.
 #[tokio::test]
 async fn a_process_that_dies_of_an_outage_fails_the_drill() {
@@ -228,6 +251,12 @@ async fn a_process_that_dies_of_an_outage_fails_the_drill() {
         drilled(drill(&stage, "", &["redis-failure", "--stop", &stop, "--start", &start, "--for", "5s"]))
             .await;
     assert_eq!(failed.failures(), ["the same processes are at work"]);
+    let unseen = [
+        "the daemon said that it was degraded",
+        "the daemon says that all is well",
+        "no actor was restarted",
+    ];
+    assert_eq!(failed.found["not_looked_at"], serde_json::json!(unseen));
     assert_nothing_else_is_left(&stage, 0).await;
     assert!(other.stop().await.success());
 }
@@ -346,11 +375,11 @@ async fn an_embedded_deployment_can_be_drilled_too() {
     };
     let daemon = Daemon::start(command(&["run"]), folder.path().join("log"));
     daemon.until_logged("partitions taken on").await;
-    for name in ["poison", "replay"] {
+    for (name, unseen) in [("poison", 2), ("replay", 3)] {
         let output = output_of(command(&["drill", name, "--yes"])).await;
         let told = text(&output.stdout);
         assert!(output.status.success(), "{told}{}", text(&output.stderr));
-        assert!(told.ends_with(&format!("passed: {name}\n")), "{told}");
+        assert!(told.ends_with(&format!("passed, {unseen} checks not looked at: {name}\n")), "{told}");
         for part in ["writing", "every event was recorded once", "not looked at", "remains: "] {
             assert!(told.contains(part), "{part:?} is not in:\n{told}");
         }

@@ -8,7 +8,7 @@ mod custom_outbox;
 mod dead_letters;
 mod doctor;
 mod doctor_servers;
-mod drill;
+pub(crate) mod drill;
 mod embedded;
 mod fleet;
 mod http;

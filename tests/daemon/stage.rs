@@ -3,7 +3,7 @@
 use std::{
     fs::{File, read_to_string},
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     time::Duration,
 };
@@ -68,7 +68,14 @@ impl Stage {
 
     /// The binary, configured for this stage by the environment alone.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = bare_command(arguments);
+        let mut command = self.command_of(Path::new(env!("CARGO_BIN_EXE_factline")));
+        command.args(arguments);
+        command
+    }
+
+    /// A program that runs the binary, with the same configuration.
+    pub(crate) fn command_of(&self, program: &Path) -> Command {
+        let mut command = bare(program);
         command
             .current_dir(self.folder.path())
             .env("DATABASE_URL", &self.database)
@@ -176,8 +183,14 @@ impl Stage {
 
 /// The binary, with nothing of our own environment that could configure it.
 pub(crate) fn bare_command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_factline"));
-    command.args(arguments).stdin(Stdio::null());
+    let mut command = bare(Path::new(env!("CARGO_BIN_EXE_factline")));
+    command.args(arguments);
+    command
+}
+
+fn bare(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
     for name in ["DATABASE_URL", "SOURCE_DATABASE_URL", "REDIS_URL", "RUST_LOG"] {
         command.env_remove(name);
     }

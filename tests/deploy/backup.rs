@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// One of the two scripts, on the servers of a stage.
-fn script(name: &str, stage: &Stage, arguments: &[&str]) -> Output {
+pub(super) fn script(name: &str, stage: &Stage, arguments: &[&str]) -> Output {
     let mut command = Command::new(root().join("scripts").join(name));
     command.args(arguments).current_dir(stage.folder.path());
     command
@@ -24,19 +24,19 @@ fn script(name: &str, stage: &Stage, arguments: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-fn assert_refused(output: &Output, reason: &str) {
+pub(super) fn assert_refused(output: &Output, reason: &str) {
     let said = text(&output.stderr);
     assert!(!output.status.success() && said.contains(reason), "{said}{}", text(&output.stdout));
 }
 
-async fn migrated(database: &str, redis: &Redis) -> Stage {
+pub(super) async fn migrated(database: &str, redis: &Redis) -> Stage {
     let stage = Stage::on(database, &redis.url(), "backup").await;
     assert_success(&stage.run(&["migrate", "up"]));
     stage
 }
 
 /// A stop, and the end of its leases.
-async fn stopped(daemon: Daemon, stage: &Stage) {
+pub(super) async fn stopped(daemon: Daemon, stage: &Stage) {
     assert!(daemon.stop().await.success());
     until("no lease is held", || async {
         stage.count("SELECT count(*) FROM factline.leases WHERE expires_at > now()").await == 0

@@ -81,6 +81,7 @@ fn every_mounted_file_is_there_and_cannot_be_written() {
                 continue;
             };
             assert!(root().join(source).exists(), "{name}: {source}");
+            assert!(volume["bind"]["propagation"].is_null(), "{name}: {source}; a host may refuse it");
             assert_eq!(volume["read_only"], true, "{name}: {source}");
             mounts += 1;
         }
@@ -148,6 +149,12 @@ fn nothing_is_published_beyond_loopback() {
     for (network, internal) in [("data", true), ("telemetry", true), ("front", false)] {
         assert_eq!(networks[network]["internal"] == true, internal, "{network}");
     }
+    let is_outside = |name: &str| {
+        texts(&services()[name]["networks"]).iter().any(|network| networks[network]["internal"] != true)
+    };
+    // Either may be told of an outbox on another server.
+    assert_eq!(is_outside(ONE_SHOT), is_outside("factline"));
+    assert!(is_outside("factline") && !is_outside("redis"));
     // The streams are for the daemon alone.
     assert_eq!(texts(&services()["redis"]["networks"]), ["data"]);
 }

@@ -56,6 +56,10 @@ fn everything_that_is_compiled_in_is_copied_and_everything_copied_is_sent() {
             "{path} is not sent"
         );
     }
+    for path in &sent {
+        let is_copied = copied.iter().any(|copied| copied == path || copied.starts_with(&format!("{path}/")));
+        assert!(is_copied, "{path} is sent and not copied");
+    }
     let compiled_in = compiled_in();
     assert!(compiled_in.iter().any(|path| path == "config/default.toml"), "{compiled_in:?}");
     for path in compiled_in {
@@ -98,6 +102,10 @@ fn it_builds_with_a_rust_that_is_new_enough_and_runs_without_rights() {
     assert!(text.contains(&format!("ARG VERSION={package}\n")));
     assert!(read(".env.example").contains(&format!("FACTLINE_VERSION={package}\n")));
     let runtime = text.rsplit("\nFROM ").next().unwrap();
+    for license in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        let copies = |line: &str| line.starts_with("COPY ") && line.contains(&format!(" {license} "));
+        assert!(runtime.lines().any(copies), "{license}");
+    }
     let user = runtime.lines().find_map(|line| line.strip_prefix("USER ")).unwrap();
     assert_eq!(user, "10001:10001");
     for line in ["ENTRYPOINT [\"factline\"]", "CMD [\"run\"]", "CMD [\"factline\", \"health\"]"] {

@@ -7,8 +7,10 @@ mod backup;
 mod compose;
 mod compose_wiring;
 mod dashboards;
+mod drill;
 mod environment;
 mod image;
+mod restore;
 mod rules;
 mod runbooks;
 

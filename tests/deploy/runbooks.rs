@@ -46,6 +46,24 @@ fn every_page_of_an_alert_says_when_it_is_over() {
     }
 }
 
+/// Where the daemon's container may not run, or what fails is not Factline's.
+const WITHOUT_DOCTOR: [&str; 2] = ["daemon-down.md", "target-down.md"];
+
+#[test]
+fn every_page_of_an_alert_has_the_doctor_called_first() {
+    let mut others = Vec::new();
+    for alert in rules::alerts() {
+        let page = alert["annotations"]["runbook_url"].as_str().unwrap();
+        let text = read(page);
+        let first = text.lines().find(|line| line.starts_with("factline "));
+        if first != Some("factline doctor") {
+            others.push(page.rsplit('/').next().unwrap().to_owned());
+        }
+    }
+    others.sort();
+    assert_eq!(others, WITHOUT_DOCTOR);
+}
+
 /// Services that are named to docker compose, and profiles.
 #[test]
 fn every_service_that_a_page_names_exists() {

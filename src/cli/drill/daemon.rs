@@ -1,23 +1,13 @@
 //! What the daemons say over HTTP: how their actors do, how often they were restarted, and what came twice.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
-use anyhow::Context as _;
 use serde_json::Value;
 
-use crate::{
-    cli::daemon::{self, token},
-    config::Config,
-};
-
-/// How long a daemon may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::{cli::daemon::Daemon, config::Config};
 
 /// Who is asked.
-pub(super) struct Daemons {
-    urls: Vec<String>,
-    token: Option<String>,
-}
+pub(super) struct Daemons(Vec<Daemon>);
 
 /// What one of them said, or why nothing.
 pub(super) struct Answer {
@@ -30,20 +20,18 @@ pub(super) struct Trees(Vec<Answer>);
 
 impl Daemons {
     /// Those that were named, or whoever listens where the configuration says.
-    pub(super) fn new(named: &[String], config: &Config) -> Self {
-        let bind = &config.admin.bind;
-        let urls = match named {
-            [] if bind.is_empty() => Vec::new(),
-            [] => vec![format!("http://{}", bind.replacen("0.0.0.0:", "127.0.0.1:", 1))],
-            named => named.iter().map(|url| url.trim_end_matches('/').to_owned()).collect(),
-        };
-        Self { urls, token: token() }
+    pub(super) fn new(named: &[String], config: &Config) -> anyhow::Result<Self> {
+        Ok(Self(match named {
+            [] => Daemon::of(config)?.into_iter().collect(),
+            named => named.iter().map(|url| Daemon::at(url)).collect(),
+        }))
     }
 
     pub(super) async fn look(&self) -> Trees {
-        let mut answers = Vec::with_capacity(self.urls.len());
-        for url in &self.urls {
-            answers.push(Answer { url: url.clone(), tree: self.ask(url, "/api/v1/tree").await });
+        let mut answers = Vec::with_capacity(self.0.len());
+        for daemon in &self.0 {
+            let tree = ask(daemon, "/api/v1/tree").await;
+            answers.push(Answer { url: daemon.url().to_owned(), tree });
         }
         Trees(answers)
     }
@@ -51,34 +39,17 @@ impl Daemons {
     /// How many entries they have read whose events had taken effect before; nothing if one of them does not say.
     pub(super) async fn duplicates(&self) -> Option<u64> {
         let mut duplicates = None;
-        for url in &self.urls {
-            let metrics = self.ask(url, "/metrics.json").await.ok()?;
+        for daemon in &self.0 {
+            let metrics = ask(daemon, "/metrics.json").await.ok()?;
             let number = metrics["events_duplicate_total"].as_u64()?;
             duplicates = Some(duplicates.unwrap_or_default() + number);
         }
         duplicates
     }
-
-    async fn ask(&self, url: &str, path: &str) -> anyhow::Result<Value> {
-        let token = self.token.clone();
-        answer(format!("{url}{path}"), token).await
-    }
 }
 
-async fn answer(url: String, token: Option<String>) -> anyhow::Result<Value> {
-    let asked = tokio::task::spawn_blocking(move || -> anyhow::Result<Value> {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_global(Some(ANSWER_TIMEOUT))
-            .http_status_as_error(false) // its problem says why
-            .build()
-            .into();
-        let mut request = agent.get(&url);
-        if let Some(token) = token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        daemon::Answer::of(request.call()?)?.ok()
-    });
-    asked.await.context("it could not be asked").flatten()
+async fn ask(daemon: &Daemon, path: &str) -> anyhow::Result<Value> {
+    daemon.get(path).await?.ok()
 }
 
 impl Trees {

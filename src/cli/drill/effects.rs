@@ -21,7 +21,11 @@ pub(super) type Effects = BTreeMap<String, Vec<Effect>>;
 impl Scene<'_> {
     /// Waits until every group has recorded all of these, however the store does meanwhile; says whether they have.
     pub(super) async fn recorded(&self, events: &[NewEvent]) -> anyhow::Result<bool> {
-        let deadline = Instant::now() + self.within;
+        self.recorded_by(Instant::now() + self.within, events).await
+    }
+
+    /// The same, where the time has begun before.
+    pub(super) async fn recorded_by(&self, deadline: Instant, events: &[NewEvent]) -> anyhow::Result<bool> {
         for group in &self.groups {
             let mut waiting = ids_of(events);
             while !waiting.is_empty() {

@@ -15,6 +15,8 @@ pub(super) struct Journal {
     /// What its keys begin with.
     run: String,
     passed: bool,
+    /// What nobody could look at: `passed` says nothing of it.
+    not_looked_at: Vec<String>,
     checks: Vec<Check>,
     figures: Map<String, Value>,
     /// What it leaves behind.
@@ -46,6 +48,7 @@ impl Journal {
             drill,
             run,
             passed: true,
+            not_looked_at: Vec::new(),
             checks: Vec::new(),
             figures: Map::new(),
             remains: Vec::new(),
@@ -76,7 +79,9 @@ impl Journal {
 
     /// Something could not be looked at, and why.
     pub(super) fn unchecked(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        self.checks.push(Check { what: what.into(), passed: None, found: why.into() });
+        let what = what.into();
+        self.not_looked_at.push(what.clone());
+        self.checks.push(Check { what, passed: None, found: why.into() });
     }
 
     pub(super) fn figure(&mut self, name: &str, value: impl Into<Value>) {
@@ -118,12 +123,19 @@ impl Journal {
         for (name, value) in &self.figures {
             figures.add_row([name.replace('_', " "), value.to_string()]);
         }
-        let verdict = if self.passed { "passed" } else { "failed" };
         let mut parts = vec![checks.to_string(), figures.to_string()];
         let remains: Vec<String> = self.remains.iter().map(|what| format!("remains: {what}")).collect();
         parts.extend((!remains.is_empty()).then(|| remains.join("\n")));
-        parts.push(format!("{verdict}: {}", self.drill));
+        parts.push(format!("{}: {}", self.verdict(), self.drill));
         parts.join("\n\n")
+    }
+
+    fn verdict(&self) -> String {
+        let verdict = if self.passed { "passed" } else { "failed" };
+        match self.not_looked_at.len() {
+            0 => verdict.to_owned(),
+            number => format!("{verdict}, {} not looked at", table::counted(number, "check")),
+        }
     }
 }
 

@@ -166,14 +166,15 @@ impl Away {
         journal.step(format!("bringing {} back: {}", target.name(), self.start(target)));
         server.bring_back().await?;
         let back_since = Instant::now();
+        let deadline = back_since + scene.within;
         journal.seconds("outage_seconds", away_since.elapsed().as_secs_f64());
 
         journal.step("waiting until everything is recorded");
         if target == Target::Postgres {
-            events.extend(self.write_when_it_is_back(scene).await?);
+            events.extend(self.write_when_it_is_back(scene, deadline).await?);
             journal.seconds("seconds_to_first_write", back_since.elapsed().as_secs_f64());
         }
-        let all = scene.recorded(&events).await?;
+        let all = scene.recorded_by(deadline, &events).await?;
         let took = back_since.elapsed().as_secs_f64();
         let limit = humantime::format_duration(scene.within);
         journal.check(format!("it recovered within {limit}"), all, format!("{took:.1} s"));
@@ -275,8 +276,11 @@ impl Away {
 
     /// Writes a second's worth of events as soon as that is possible. What could not be written may be there all the
     /// same, and is not counted on.
-    async fn write_when_it_is_back(&self, scene: &mut Scene<'_>) -> anyhow::Result<Vec<NewEvent>> {
-        let deadline = Instant::now() + scene.within;
+    async fn write_when_it_is_back(
+        &self,
+        scene: &mut Scene<'_>,
+        deadline: Instant,
+    ) -> anyhow::Result<Vec<NewEvent>> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast saturates")]
         let number = self.rate.ceil() as u32;
         loop {

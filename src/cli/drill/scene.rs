@@ -65,7 +65,7 @@ impl<'a> Scene<'a> {
             groups,
             events: Events::new(&topic),
             topic,
-            daemons: Daemons::new(&common.daemon, config),
+            daemons: Daemons::new(&common.daemon, config)?,
             within: common.within,
         };
         let unmet = scene.unmet().await?;

@@ -21,67 +21,124 @@ pub(super) struct Server {
     stop: String,
     start: String,
     /// The stop command, while it runs.
-    stopping: Option<Child>,
+    stopping: Option<Running>,
+    /// The start command, while it runs.
+    starting: Option<Running>,
     /// It may be away: it must be brought back.
     away: bool,
+    patience: Duration,
 }
+
+/// A command, and those that it has started: a process group of their own, for Ctrl-C is ours alone.
+struct Running(Child);
 
 impl Server {
     pub(super) fn new(stop: &str, start: &str) -> Self {
-        Self { stop: stop.to_owned(), start: start.to_owned(), stopping: None, away: false }
+        let (stop, start) = (stop.to_owned(), start.to_owned());
+        Self { stop, start, stopping: None, starting: None, away: false, patience: PATIENCE }
     }
 
     /// Runs the command that stops it.
     pub(super) async fn take_away(&mut self) -> anyhow::Result<()> {
         self.away = true;
-        let child = self.stopping.insert(begin(&self.stop)?);
-        let status = ended(child).await?;
+        let running = self.stopping.insert(Running::begin(&self.stop)?);
+        let status = running.ended(self.patience).await;
         self.stopping = None;
-        succeeded(&self.stop, status)
+        succeeded(&self.stop, status.with_context(|| format!("`{}`", self.stop))?)
     }
 
-    /// Runs the command that starts it, if it may be away; not before the other one is through.
+    /// Runs the command that starts it, if it may be away; not while the other one still runs. It stays away, and is
+    /// started again by whoever asks next, until that has succeeded.
     pub(super) async fn bring_back(&mut self) -> anyhow::Result<()> {
-        if !std::mem::take(&mut self.away) {
+        if !self.away {
             return Ok(());
         }
-        if let Some(mut child) = self.stopping.take() {
-            ended(&mut child).await?;
+        if let Some(mut running) = self.stopping.take()
+            && let Err(error) = running.ended(self.patience).await
+        {
+            // How it ended changes nothing: the server must come back.
+            eprintln!("`{}`: {error:#}", self.stop);
         }
-        let start = async { succeeded(&self.start, ended(&mut begin(&self.start)?).await?) };
-        start.await.with_context(|| format!("the server may still be away: run `{}` by hand", self.start))
+        let started = self.started().await;
+        started.with_context(|| format!("the server may still be away: run `{}` by hand", self.start))?;
+        self.away = false;
+        Ok(())
+    }
+
+    /// Runs the start command, or waits for the one that was begun.
+    async fn started(&mut self) -> anyhow::Result<()> {
+        if self.starting.is_none() {
+            self.starting = Some(Running::begin(&self.start)?);
+        }
+        let Some(running) = &mut self.starting else { return Ok(()) };
+        let status = running.ended(self.patience).await;
+        self.starting = None;
+        succeeded(&self.start, status.with_context(|| format!("`{}`", self.start))?)
     }
 }
 
 impl Drop for Server {
     /// Only if something went wrong that nobody expected.
     fn drop(&mut self) {
-        if self.away
-            && let Err(error) = begin(&self.start).and_then(|mut child| Ok(child.wait()?))
-        {
+        if !self.away {
+            return;
+        }
+        let begun = self.starting.take().map_or_else(|| Running::begin(&self.start), Ok);
+        let ended = begun.and_then(|mut running| running.ended_here(self.patience));
+        if let Err(error) = ended.and_then(|status| succeeded(&self.start, status)) {
             eprintln!("the server may still be away: {error:#}; run `{}` by hand", self.start);
         }
     }
 }
 
-/// Starts a command in a process group of its own, for Ctrl-C is ours alone. What it says goes to standard error.
-fn begin(command: &str) -> anyhow::Result<Child> {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", command]).stdin(Stdio::null()).stdout(stderr()).process_group(0);
-    shell.spawn().with_context(|| format!("`{command}` cannot be run"))
-}
+impl Running {
+    /// What it says goes to standard error.
+    fn begin(command: &str) -> anyhow::Result<Self> {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command]).stdin(Stdio::null()).stdout(stderr()).process_group(0);
+        Ok(Self(shell.spawn().with_context(|| format!("`{command}` cannot be run"))?))
+    }
 
-async fn ended(child: &mut Child) -> anyhow::Result<ExitStatus> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
+    async fn ended(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.ended_by(deadline, patience)? {
+                return Ok(status);
+            }
+            sleep(LOOK_EVERY).await;
         }
-        if Instant::now() >= deadline {
-            child.kill()?;
-            bail!("a command had not ended after {}", humantime::format_duration(PATIENCE));
+    }
+
+    /// The same for who cannot wait otherwise.
+    fn ended_here(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.ended_by(deadline, patience)? {
+                return Ok(status);
+            }
+            std::thread::sleep(LOOK_EVERY);
         }
-        sleep(LOOK_EVERY).await;
+    }
+
+    /// How it ended, if it has; once the time is over it is ended.
+    fn ended_by(&mut self, deadline: Instant, patience: Duration) -> anyhow::Result<Option<ExitStatus>> {
+        let status = self.0.try_wait()?;
+        if status.is_none() && Instant::now() >= deadline {
+            self.kill()?;
+            bail!("it had not ended after {}", humantime::format_duration(patience));
+        }
+        Ok(status)
+    }
+
+    /// The shell alone would leave what it waits for behind, which might stop the server later.
+    fn kill(&mut self) -> anyhow::Result<()> {
+        let group = format!("-{}", self.0.id());
+        let killed = Command::new("sh").args(["-c", "kill -s KILL -- \"$1\"", "sh", &group]).status();
+        if !killed.is_ok_and(|status| status.success()) {
+            self.0.kill()?;
+        }
+        self.0.wait()?;
+        Ok(())
     }
 }
 
@@ -118,5 +175,32 @@ mod tests {
         server.take_away().await.unwrap();
         let error = format!("{:#}", server.bring_back().await.unwrap_err());
         assert!(error.contains("run `exit 3` by hand"), "{error}");
+        assert!(server.away, "whoever asks next tries again");
+    }
+
+    #[tokio::test]
+    async fn a_stop_command_that_hangs_is_ended_with_all_that_it_began() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        // The lock is free when nobody is left.
+        let (lock, ready, mark) = (path("lock"), path("ready"), path("started"));
+        let stop =
+            format!("exec 9>{}; flock 9; sleep 1000 & touch {}; wait", lock.display(), ready.display());
+        let mut server = Server::new(&stop, &format!("touch {}", mark.display()));
+        tokio::select! {
+            ended = server.take_away() => panic!("{ended:?}"),
+            () = async { while !ready.exists() { sleep(LOOK_EVERY).await } } => {}
+        }
+        server.patience = Duration::from_millis(50);
+        server.bring_back().await.unwrap();
+        assert!(mark.exists() && !server.away);
+        let free = Command::new("flock").args(["--timeout", "10"]).arg(&lock).arg("true").status().unwrap();
+        assert!(free.success());
+
+        let error = server.take_away().await.unwrap_err();
+        assert!(format!("{error:#}").ends_with("it had not ended after 50ms"), "{error:#}");
+        std::fs::remove_file(&mark).unwrap();
+        server.bring_back().await.unwrap();
+        assert!(mark.exists());
     }
 }
