@@ -15,6 +15,9 @@ use super::{
     State, api, clients::Clients, gate, health, live, methods::Methods, metrics, problem, rate::Rates,
 };
 
+/// How much less urgent a request is than an event, as `nice` counts.
+const NICENESS: i32 = 10;
+
 /// Connections at once; more wait until there is room. Each has two file descriptors, and servers must be left some.
 const MAX_CONNECTIONS: usize = 256;
 
@@ -25,6 +28,7 @@ pub(super) fn listen(listener: &TcpListener, state: Arc<State>, hub: live::hub::
     let state = Data::from(state);
     let limit = state.config.admin.max_body;
     let server = HttpServer::new(move || {
+        give_way(); // whoever calls this is the worker's thread
         let (app, document) = App::new()
             .into_utoipa_app()
             .openapi(api::document())
@@ -50,6 +54,14 @@ pub(super) fn listen(listener: &TcpListener, state: Arc<State>, hub: live::hub::
     });
     let server = server.max_connections(MAX_CONNECTIONS);
     Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener.try_clone()?)?.run())
+}
+
+/// Has the present thread give way to the pipeline's where there is not enough of the processors for both. It is not
+/// starved: the system gives it a tenth of what it gives one of the others.
+fn give_way() {
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!(%error, "what is asked over HTTP is as urgent as the pipeline");
+    }
 }
 
 /// What handlers take apart is limited, and what does not fit is a problem like others.
