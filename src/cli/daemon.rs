@@ -70,17 +70,25 @@ impl Daemon {
 
     /// Its answer, whatever its status; an error if nobody answers.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Answer> {
-        let (daemon, url) = (self.clone(), format!("{}{path}", self.url));
-        let asked = tokio::task::spawn_blocking(move || daemon.get_url(&url)).await;
-        asked.context("the daemon could not be asked").flatten()
+        self.ask(path, |agent, url, token| agent.get(url).header("authorization", token).call()).await
     }
 
-    fn get_url(&self, url: &str) -> anyhow::Result<Answer> {
-        let mut request = self.agent.get(url);
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        Answer::of(request.call().with_context(|| self.unanswered())?)
+    /// The same, after it was asked to change something.
+    pub(super) async fn post(&self, path: &str) -> anyhow::Result<Answer> {
+        self.ask(path, |agent, url, token| agent.post(url).header("authorization", token).send_empty()).await
+    }
+
+    async fn ask(
+        &self,
+        path: &str,
+        ask: impl FnOnce(&Agent, &str, &str) -> Result<Response<Body>, ureq::Error> + Send + 'static,
+    ) -> anyhow::Result<Answer> {
+        let (daemon, url) = (self.clone(), format!("{}{path}", self.url));
+        // Where nobody is asked who they are, an empty one is not looked at.
+        let token = self.token.as_ref().map(|token| format!("Bearer {token}")).unwrap_or_default();
+        let asked =
+            move || Answer::of(ask(&daemon.agent, &url, &token).with_context(|| daemon.unanswered())?);
+        tokio::task::spawn_blocking(asked).await.context("the daemon could not be asked").flatten()
     }
 
     fn unanswered(&self) -> Unanswered {

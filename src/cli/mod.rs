@@ -41,6 +41,7 @@ mod status;
 mod stream;
 mod table;
 mod token;
+mod tree;
 mod verify;
 
 /// Drains an application's outbox into ordered streams and turns its events into facts, each exactly once.
@@ -86,6 +87,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Delete what is in the streams and no group reads
     Stream(stream::Arguments),
+    /// Show the running daemon's supervisor tree; restart, pause, resume or stop one of its children
+    Tree(tree::Arguments),
     /// Ask the running daemon whether it lives, or with --ready whether it gets on; exit code 1 if not
     Health(health::Arguments),
     /// Make a bearer token for the HTTP server, and print what the configuration is to have of it
@@ -156,6 +159,7 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
             Command::Status(command) => status::run(command, &config).await,
             Command::Doctor(command) => doctor::run(command, &config).await,
             Command::Stream(command) => stream::run(command, &config).await,
+            Command::Tree(command) => tree::run(command, &config).await,
             Command::Health(command) => health::run(command, &config).await,
             Command::Config(_) | Command::Token(_) => {
                 unreachable!("was done before the configuration was loaded")

@@ -10,6 +10,12 @@ pub(super) fn answers(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
     let bind = &scene.config.admin.bind;
     findings.push(match &scene.daemon {
         Daemon::NotConfigured => return,
+        Daemon::Silent(reason) if reason.starts_with("no answer") => {
+            let sentence = format!("the daemon on {bind} has its port and gives no answer: it hangs");
+            Finding::problem(CHECK, sentence)
+                .next("restart its process; what it had in hand is done at the next start")
+                .data(json!({ "bind": bind }))
+        }
         Daemon::Silent(reason) => Finding::problem(CHECK, format!("no daemon answers on {bind}: {reason}"))
             .next("factline run")
             .data(json!({ "bind": bind })),
@@ -58,18 +64,33 @@ pub(super) fn parts(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
+/// How a child is down that does not come back by itself soon, and what brings it back.
+fn down(state: &str) -> Option<(&'static str, &'static str)> {
+    match state {
+        "paused" => Some(("was paused by an operator, until it is resumed", "resume")),
+        "stopped" => Some(("was stopped by an operator, until it is restarted", "restart")),
+        "parked" => Some(("has failed too often and is tried again only now and then", "restart")),
+        _ => None,
+    }
+}
+
 fn unwell(node: &Value, findings: &mut Vec<Finding>) {
     let text = |field: &str| node[field].as_str().unwrap_or_default();
     let (path, state) = (text("path"), text("state"));
     let condition = node["condition"]["kind"].as_str().unwrap_or_default();
     let data = json!({ "path": path, "state": state, "condition": node["condition"] });
+    if let Some((words, remedy)) = down(state) {
+        let finding = Finding::problem("tree", format!("{path} {words}"));
+        findings.push(finding.next(format!("factline tree {remedy} {path}")).data(data));
+        return; // what is below is down with it
+    }
     if state != "running" {
         let finding = Finding::problem("tree", format!("{path} is {state}"));
-        findings.push(finding.next("factline status").data(data));
+        findings.push(finding.next("factline tree").data(data));
     } else if matches!(condition, "degraded" | "paused") {
         let reason = node["condition"]["reason"].as_str().unwrap_or_default();
         let finding = Finding::problem("tree", format!("{path} is {condition}: {reason}"));
-        findings.push(finding.next("factline status").data(data));
+        findings.push(finding.next("factline tree").data(data));
     }
     node["children"].as_array().into_iter().flatten().for_each(|child| unwell(child, findings));
 }

@@ -9,7 +9,7 @@ use factline_pipeline::{
 };
 use serde_json::json;
 
-use super::{Finding, Scene, counted, duration};
+use super::{Daemon, Finding, Scene, counted, duration};
 use crate::observation::StoreView;
 
 /// A group that is behind by less than this is at work.
@@ -37,7 +37,7 @@ pub(super) fn are_read(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
             );
             findings.push(
                 Finding::problem("consumers", sentence)
-                    .next("factline run --only consumers")
+                    .next(readers(scene))
                     .data(json!({ "group": group.name, "partitions": partitions, "entries": entries })),
             );
         } else {
@@ -86,7 +86,7 @@ pub(super) fn vanished_consumers(scene: &Scene<'_>, findings: &mut Vec<Finding>)
         let data =
             json!({ "group": group, "consumer": consumer, "entries": entries, "partitions": partitions });
         let finding = Finding::problem("vanished_consumer", sentence);
-        findings.push(finding.next("factline run --only consumers").data(data));
+        findings.push(finding.next(readers(scene)).data(data));
     }
 }
 
@@ -98,6 +98,14 @@ fn is_present(store: &StoreView, group: &str, consumer: &str) -> bool {
         let serves = lease.name.starts_with(&format!("partition:{group}:")) || lease.name == club;
         lease.held && lease.holder == holder && serves
     })
+}
+
+/// Who is to read: the daemon that answers, if it does; its readers may be paused.
+fn readers(scene: &Scene<'_>) -> &'static str {
+    match scene.daemon {
+        Daemon::Answers { .. } => "factline tree",
+        Daemon::NotConfigured | Daemon::Silent(_) => "factline run --only consumers",
+    }
 }
 
 /// A group falls behind what is appended.

@@ -24,7 +24,7 @@ pub(super) fn is_active(scene: &Scene<'_>, findings: &mut Vec<Finding>) {
         ),
         None => format!("no relay runs{last}"),
     };
-    let next = if someone_who_could(store).is_some() { "factline status" } else { "factline run" };
+    let next = if someone_who_could(store).is_some() { "factline tree" } else { "factline run" };
     findings.push(Finding::problem("relay", sentence).next(next).data(json!({ "lease": name })));
 }
 

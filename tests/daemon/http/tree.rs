@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Site, reply, token};
-use crate::daemon::stage::{Stage, until};
+use crate::daemon::stage::{Stage, text, until};
 
 async fn state(site: &Site, path: &str) -> Value {
     site.read(&format!("/api/v1/tree/{path}")).await["state"].clone()
@@ -95,4 +95,34 @@ async fn the_whole_is_restarted_and_then_stopped() {
     assert_eq!(reply(site.post("/api/v1/tree/root/stop")).await.status, 202);
     assert!(site.daemon.ended().await.success(), "{}", site.daemon.log());
     assert!(site.daemon.log().contains("stopped by an operator"), "{}", site.daemon.log());
+}
+
+#[actix_web::test]
+async fn an_operator_at_a_prompt_finds_out_what_is_paused_and_resumes_it() {
+    let (operator, environment) = token("kim", "operator");
+    let site = Site::embedded(environment).await;
+    let poller = "root/relay/outbox_poller";
+    let factline = |arguments: &[&str], token: &str| {
+        let output = site.command(arguments).env("FACTLINE_TOKEN", token).output().unwrap();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (code, told) = factline(&["tree", "pause", poller], "");
+    assert!(code == Some(1) && told.contains("set FACTLINE_TOKEN"), "{told}");
+    let (code, told) = factline(&["tree", "pause", poller], &operator);
+    assert_eq!(code, Some(0), "{told}");
+    until("the tree says so", || async {
+        factline(&["tree"], &operator).1.contains("outbox_poller  paused")
+    })
+    .await;
+    let (code, told) = factline(&["doctor", "--watch", "1ms"], &operator);
+    let words = format!("{poller} was paused by an operator, until it is resumed");
+    assert!(code == Some(3) && told.contains(&words), "{told}");
+    let remedy = format!("next: factline tree resume {poller}");
+    assert!(told.contains(&remedy), "{told}");
+    assert_eq!(factline(&["tree", "resume", poller], &operator).0, Some(0));
+    until("it runs", || async { factline(&["tree"], &operator).1.contains("outbox_poller  running") }).await;
+    let (code, told) = factline(&["tree", "stop", "root/nobody", "--yes"], &operator);
+    assert!(code == Some(1) && told.contains("root/nobody"), "{told}");
+    let (code, _) = factline(&["tree", "stop", poller], &operator);
+    assert_eq!(code, Some(1), "nobody is there to ask");
 }
