@@ -186,7 +186,7 @@ async fn a_daemon_that_could_relay_and_does_not() {
     .await;
     let found = doctor(&stage, &[]).await;
     let words = ["no relay is active", "could be", "the last was"];
-    found.assert_finds("relay", "problem", &words, "factline status");
+    found.assert_finds("relay", "problem", &words, "factline tree");
     daemon.signal("CONT");
     until("it relays again", || async { doctor(&stage, &[]).await.complaints("relay").is_empty() }).await;
     assert!(daemon.stop().await.success());
