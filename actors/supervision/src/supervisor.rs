@@ -183,7 +183,6 @@ impl Supervisor {
         let in_flight = self.reins[child].as_ref().map_or(0, |reins| reins.lifeline.pulse().in_flight);
         let mut live = entry.live();
         if let Decision::Restart { .. } | Decision::Park { .. } = decision {
-            live.restarts += 1;
             *live.restarts_by_kind.entry(exit.kind()).or_default() += 1;
             live.recent.push_back(Instant::now());
             let window = self.branch.rules.within;
