@@ -11,75 +11,68 @@ use factline_pipeline::{
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::failed;
+use super::{
+    copy::{CopyRows, WORTH_COPYING},
+    failed,
+};
 use crate::nul::without_nul;
 
 /// The first year of PostgreSQL's calendar that is there as a whole: 4713 BC.
 const FIRST_YEAR: i32 = -4712;
 
-/// The columns of ledger rows, each an array.
-#[derive(Default)]
+/// A row of the ledger.
+struct LedgerRow<'a> {
+    event_id: Uuid,
+    topic: Cow<'a, str>,
+    partition: Option<i32>,
+    position: Option<Cow<'a, str>>,
+    event_type: Cow<'a, str>,
+    outcome: &'static str,
+    facts: i32,
+    attempts: i32,
+    occurred_at: Option<DateTime<Utc>>,
+    traceparent: Option<Cow<'a, str>>,
+}
+
+/// Rows of one group.
 pub(super) struct LedgerRows<'a> {
-    event_ids: Vec<Uuid>,
-    topics: Vec<Cow<'a, str>>,
-    partitions: Vec<Option<i32>>,
-    positions: Vec<Option<Cow<'a, str>>>,
-    event_types: Vec<Cow<'a, str>>,
-    outcomes: Vec<&'static str>,
-    facts: Vec<i32>,
-    attempts: Vec<i32>,
-    times: Vec<Option<DateTime<Utc>>>,
-    traces: Vec<Option<Cow<'a, str>>>,
+    rows: Vec<LedgerRow<'a>>,
 }
 
 impl<'a> LedgerRows<'a> {
     pub(super) fn of_recordings(batch: &'a [Recording]) -> Self {
-        let mut rows = Self::default();
-        for Recording { event_id, entry, outcome, attempts, .. } in batch {
-            let event = entry.event.as_ref().ok();
-            rows.event_ids.push(*event_id);
-            rows.partitions.push(Some(entry.partition.number.into()));
-            rows.positions.push(Some(entry.position.to_string().into()));
-            match outcome {
-                Outcome::Processed(said) => {
-                    rows.topics.push(without_nul(&entry.partition.topic));
-                    rows.event_types.push(without_nul(event.map_or("", |event| &event.event_type)));
-                    let facts = said.as_ref().map_or(0, |said| said.facts.len());
-                    rows.push_outcome("processed", facts, *attempts);
-                }
-                Outcome::DeadLettered(letter) => rows.push_letter(letter),
-            }
-            rows.times.push(event.map(|event| event.occurred_at).filter(is_in_calendar));
-            let trace = event.and_then(|event| event.trace.as_ref());
-            rows.traces.push(trace.map(|trace| without_nul(&trace.traceparent)));
-        }
-        rows
+        Self { rows: batch.iter().map(LedgerRow::of_recording).collect() }
     }
 
     pub(super) fn of_letters(letters: &'a [DeadLetter]) -> Self {
-        let mut rows = Self::default();
-        for letter in letters {
-            rows.event_ids.push(letter.ledger_id);
-            rows.partitions.push(letter.partition.map(i32::from));
-            rows.positions.push(letter.position.as_deref().map(without_nul));
-            rows.push_letter(letter);
-            rows.times.push(letter.occurred_at.filter(is_in_calendar));
-            rows.traces.push(None);
+        Self { rows: letters.iter().map(LedgerRow::of_letter).collect() }
+    }
+
+    /// Whether [`copy`](Self::copy) is worth trying.
+    pub(super) fn are_worth_copying(&self) -> bool {
+        self.rows.len() >= WORTH_COPYING
+    }
+
+    /// Inserts all of them, or says that one is there already: then the transaction is aborted.
+    pub(super) async fn copy(self, connection: &mut PgConnection, group: &str) -> Result<bool, Error> {
+        let mut copied = CopyRows::of(11);
+        for row in &self.rows {
+            row.encode(group, &mut copied).map_err(failed)?;
         }
-        rows
-    }
-
-    /// A dead letter's own row must not be refused for what the letter is about.
-    fn push_letter(&mut self, letter: &'a DeadLetter) {
-        self.topics.push(without_nul(&letter.topic));
-        self.event_types.push(without_nul(letter.event_type.as_deref().unwrap_or_default()));
-        self.push_outcome("dead_lettered", 0, letter.cause.attempts);
-    }
-
-    fn push_outcome(&mut self, outcome: &'static str, facts: usize, attempts: u32) {
-        self.outcomes.push(outcome);
-        self.facts.push(i32::try_from(facts).unwrap_or(i32::MAX));
-        self.attempts.push(i32::try_from(attempts).unwrap_or(i32::MAX));
+        let sent = copied
+            .send(
+                connection,
+                "COPY factline.event_ledger (consumer_group, event_id, topic, partition, position, event_type, \
+                 outcome, facts, attempts, occurred_at, traceparent) FROM STDIN (FORMAT binary)",
+            )
+            .await;
+        match sent {
+            Ok(()) => Ok(true),
+            Err(sqlx::Error::Database(refusal)) if refusal.constraint() == Some("event_ledger_pkey") => {
+                Ok(false)
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// Inserts those that are not there; gives their ids.
@@ -88,6 +81,7 @@ impl<'a> LedgerRows<'a> {
         connection: &mut PgConnection,
         group: &str,
     ) -> Result<HashSet<Uuid>, Error> {
+        let rows = &self.rows;
         let inserted: Vec<Uuid> = sqlx::query_scalar(
             "INSERT INTO factline.event_ledger (consumer_group, event_id, topic, partition, position, event_type, \
              outcome, facts, attempts, occurred_at, traceparent) \
@@ -95,21 +89,87 @@ impl<'a> LedgerRows<'a> {
              $8::int[], $9::int[], $10::timestamptz[], $11::text[]) ON CONFLICT DO NOTHING RETURNING event_id",
         )
         .bind(group)
-        .bind(self.event_ids)
-        .bind(self.topics)
-        .bind(self.partitions)
-        .bind(self.positions)
-        .bind(self.event_types)
-        .bind(self.outcomes)
-        .bind(self.facts)
-        .bind(self.attempts)
-        .bind(self.times)
-        .bind(self.traces)
+        .bind(rows.iter().map(|row| row.event_id).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| &*row.topic).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.partition).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.position.as_deref()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| &*row.event_type).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.outcome).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.facts).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.attempts).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.occurred_at).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.traceparent.as_deref()).collect::<Vec<_>>())
         .fetch_all(connection)
         .await
         .map_err(failed)?;
         Ok(inserted.into_iter().collect())
     }
+}
+
+impl<'a> LedgerRow<'a> {
+    fn of_recording(recording: &'a Recording) -> Self {
+        let Recording { event_id, entry, outcome, attempts, .. } = recording;
+        let event = entry.event.as_ref().ok();
+        let trace = event.and_then(|event| event.trace.as_ref());
+        let (topic, event_type, outcome, facts, attempts) = match outcome {
+            Outcome::Processed(said) => {
+                let event_type = event.map_or("", |event| &event.event_type);
+                let facts = said.as_ref().map_or(0, |said| said.facts.len());
+                (&*entry.partition.topic, event_type, "processed", facts, *attempts)
+            }
+            Outcome::DeadLettered(letter) => of_dead_letter(letter),
+        };
+        Self {
+            event_id: *event_id,
+            topic: without_nul(topic),
+            partition: Some(entry.partition.number.into()),
+            position: Some(entry.position.to_string().into()),
+            event_type: without_nul(event_type),
+            outcome,
+            facts: i32::try_from(facts).unwrap_or(i32::MAX),
+            attempts: i32::try_from(attempts).unwrap_or(i32::MAX),
+            occurred_at: event.map(|event| event.occurred_at).filter(is_in_calendar),
+            traceparent: trace.map(|trace| without_nul(&trace.traceparent)),
+        }
+    }
+
+    fn of_letter(letter: &'a DeadLetter) -> Self {
+        let (topic, event_type, outcome, _, attempts) = of_dead_letter(letter);
+        Self {
+            event_id: letter.ledger_id,
+            topic: without_nul(topic),
+            partition: letter.partition.map(i32::from),
+            position: letter.position.as_deref().map(without_nul),
+            event_type: without_nul(event_type),
+            outcome,
+            facts: 0,
+            attempts: i32::try_from(attempts).unwrap_or(i32::MAX),
+            occurred_at: letter.occurred_at.filter(is_in_calendar),
+            traceparent: None,
+        }
+    }
+
+    fn encode(&self, group: &str, copied: &mut CopyRows) -> Result<(), sqlx::Error> {
+        copied.begin_row();
+        copied.value(group)?;
+        copied.value(self.event_id)?;
+        copied.value(&*self.topic)?;
+        copied.value(self.partition)?;
+        copied.value(self.position.as_deref())?;
+        copied.value(&*self.event_type)?;
+        copied.value(self.outcome)?;
+        copied.value(self.facts)?;
+        copied.value(self.attempts)?;
+        copied.value(self.occurred_at)?;
+        copied.value(self.traceparent.as_deref())
+    }
+}
+
+/// Topic, event type, outcome, facts and attempts. A dead letter's own row must not be refused for what the letter is
+/// about.
+fn of_dead_letter(letter: &DeadLetter) -> (&str, &str, &'static str, usize, u32) {
+    let event_type = letter.event_type.as_deref().unwrap_or_default();
+    (&letter.topic, event_type, "dead_lettered", 0, letter.cause.attempts)
 }
 
 /// Our calendar begins earlier than PostgreSQL's, and ends earlier too.

@@ -1,0 +1,1 @@
+ALTER TABLE factline.conversations RESET (fillfactor);
