@@ -32,6 +32,7 @@ pub mod outbox;
 mod records;
 mod server;
 pub mod store;
+pub mod trial;
 
 pub use database::Database;
 

@@ -31,6 +31,7 @@ mod readers;
 mod reply;
 mod server;
 mod shared;
+pub mod trial;
 
 use self::{appender::Appenders, preflight::Preflight, readers::Readers, shared::Shared};
 use crate::failpoints::{self, Step};

@@ -41,6 +41,7 @@ mod records;
 mod server;
 pub mod store;
 pub mod stream;
+pub mod trial;
 
 pub use database::Database;
 pub use outbox::Outbox;
