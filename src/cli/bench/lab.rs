@@ -106,7 +106,8 @@ impl Lab {
             if service_of(url) == Some(Service::Sqlite) {
                 let file = format!("round-{}-{}.db", self.rounds, files.len());
                 let file = self.folder.path().join(file);
-                *url = files.entry(url.clone()).or_insert(format!("sqlite:{}", file.display())).clone();
+                let file = format!("sqlite:{}", file.display());
+                url.clone_from(files.entry(url.clone()).or_insert(file));
             }
         }
     }
@@ -165,6 +166,12 @@ impl Lab {
         Ok(paths.into_iter().filter(is_database).collect())
     }
 
+    /// Nobody reads the streams while they are filled: they must hold everything.
+    pub(super) fn let_streams_hold(&mut self, events: u64) {
+        let most = &mut self.config.stream.max_length;
+        *most = events.saturating_add(1).max(*most);
+    }
+
     /// What databases and prefix are called.
     pub(super) fn name(&self) -> &str {
         &self.name
@@ -214,16 +221,18 @@ impl Lab {
     }
 
     /// Where and with what it is measured.
-    pub(super) async fn header(&mut self, common: &Common) -> anyhow::Result<Vec<(String, String)>> {
+    pub(super) async fn header(
+        &mut self,
+        common: impl Into<Option<&Common>>,
+    ) -> anyhow::Result<Vec<(String, String)>> {
         let cores = std::thread::available_parallelism()?.get();
         let mut header = vec![
             ("factline".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
             ("processors".to_owned(), cores.to_string()),
-            (
-                "events".to_owned(),
-                format!("{} of {} bytes, {} keys", common.events, common.payload_bytes, common.keys),
-            ),
         ];
+        if let Some(Common { events, payload_bytes, keys, .. }) = common.into() {
+            header.push(("events".to_owned(), format!("{events} of {payload_bytes} bytes, {keys} keys")));
+        }
         let source = self.source()?.about().await?;
         let store = self.store()?.about().await?;
         header.push(("outbox".to_owned(), told(&source)));

@@ -78,7 +78,7 @@ const SMALL_TALK: [&str; 4] = [
 fn content(conversation: u64, message: u64) -> String {
     // Conversations are not in step with each other, so that every batch has its share of facts.
     let step = conversation + message;
-    if step % 3 == 0 {
+    if step.is_multiple_of(3) {
         return format!("I like puzzle {message}.");
     }
     SMALL_TALK[usize::try_from(step % 4).unwrap_or_default()].to_owned()

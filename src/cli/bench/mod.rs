@@ -22,7 +22,11 @@ use self::{lab::Lab, load::Load};
 use super::{Verdict, drill::End};
 use crate::config::Config;
 
+mod backlog;
 mod child;
+mod consume;
+mod end_to_end;
+mod idle;
 mod lab;
 mod load;
 mod meter;
@@ -42,6 +46,14 @@ pub(super) struct Arguments {
 enum Bench {
     /// From the outbox to the stream, marked
     Relay(Common),
+    /// From the stream to the ledger and the facts
+    Consume(Common),
+    /// From the outbox to the facts, all stages at once
+    EndToEnd(Common),
+    /// The daemon's memory while it drains a backlog of a million rows
+    Backlog(backlog::Arguments),
+    /// What an idle daemon costs, and how soon it is ready
+    Idle(idle::Arguments),
     /// Becomes the daemon under test; for the benchmarks themselves
     #[command(hide = true)]
     Child(child::Arguments),
@@ -102,6 +114,10 @@ async fn measure(bench: &Bench, config: &Config, lab: &mut Option<Lab>) -> anyho
     lab.set_up().await?;
     let report = match bench {
         Bench::Relay(common) => relay::run(lab, common).await?,
+        Bench::Consume(common) => consume::run(lab, common).await?,
+        Bench::EndToEnd(common) => end_to_end::run(lab, common).await?,
+        Bench::Backlog(arguments) => backlog::run(lab, arguments).await?,
+        Bench::Idle(arguments) => idle::run(lab, arguments).await?,
         Bench::Child(_) => unreachable!("was done before the configuration was loaded"),
     };
     report.print()?;

@@ -11,6 +11,7 @@ use super::{
 };
 
 pub(super) async fn run(lab: &mut Lab, common: &Common) -> anyhow::Result<Report> {
+    lab.let_streams_hold(common.events);
     let mut rounds = Rounds::new(common);
     while rounds.begin() {
         lab.fresh_with(common.load(), rounds.step("filling the outbox")).await?;

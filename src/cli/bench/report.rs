@@ -40,7 +40,8 @@ impl Samples {
         self.0.clear();
     }
 
-    fn figures(self) -> Vec<Figure> {
+    /// What is made of them.
+    pub(super) fn figures(self) -> Vec<Figure> {
         let figure = |(name, unit, rounds): (_, _, Vec<f64>)| Figure {
             name,
             unit,

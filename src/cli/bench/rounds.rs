@@ -34,7 +34,7 @@ pub(super) struct Run {
 }
 
 /// The servers on this host, and what they had used before the run.
-struct Before {
+pub(super) struct Before {
     postgres: Vec<(Server, f64)>,
     redis: Option<(Server, f64)>,
     log: Option<u64>,
@@ -57,7 +57,7 @@ pub(super) async fn run_daemon(
         daemon: Stat::of(child.id()).map(|stat| stat.own),
         peak: peak_memory(child.id()),
         postgres: before.postgres(),
-        redis: before.redis.and_then(|(server, before)| Some(server.seconds()? - before)),
+        redis: before.redis(),
         log_bytes: log_position(lab)
             .await?
             .zip(before.log)
@@ -69,7 +69,7 @@ pub(super) async fn run_daemon(
 }
 
 impl Before {
-    async fn look(lab: &mut Lab) -> anyhow::Result<Self> {
+    pub(super) async fn look(lab: &mut Lab) -> anyhow::Result<Self> {
         let (postgres, redis) = lab.servers().await?;
         let counted = |server: Server| server.seconds().map(|seconds| (server, seconds));
         Ok(Self {
@@ -79,9 +79,15 @@ impl Before {
         })
     }
 
-    fn postgres(&self) -> Option<f64> {
+    /// Seconds of processor time since then.
+    pub(super) fn postgres(&self) -> Option<f64> {
         let spent = self.postgres.iter().map(|(server, before)| Some(server.seconds()? - before));
         spent.sum::<Option<f64>>().filter(|_| !self.postgres.is_empty())
+    }
+
+    /// The same of Redis.
+    pub(super) fn redis(&self) -> Option<f64> {
+        self.redis.and_then(|(server, before)| Some(server.seconds()? - before))
     }
 }
 
@@ -116,9 +122,17 @@ impl Run {
 
     /// The most memory that the daemon had.
     pub(super) fn add_peak_to(&self, samples: &mut Samples) {
-        let mebibytes = self.peak.map(|bytes| count(bytes) / f64::from(1 << 20));
-        samples.add_known("memory, daemon at its peak", "MiB", mebibytes);
+        add_peak(samples, self.peak);
     }
+}
+
+/// The most memory that a daemon had.
+pub(super) fn add_peak(samples: &mut Samples, peak: Option<u64>) {
+    samples.add_known(
+        "memory, daemon at its peak",
+        "MiB",
+        peak.map(|bytes| count(bytes) / f64::from(1 << 20)),
+    );
 }
 
 /// A count as a figure.
@@ -149,23 +163,30 @@ impl Window {
 pub(super) struct Rounds {
     pub(super) samples: Samples,
     bar: ProgressBar,
+    /// Counted from 1; 0 warms up.
     next: u32,
+    now: u32,
     last: u32,
 }
 
 impl Rounds {
     pub(super) fn new(common: &Common) -> Self {
         let bar = progress::bar(Some(common.events), "{msg} {bar:30} {pos}/{len} events");
-        Self { samples: Samples::default(), bar, next: 0, last: common.rounds }
+        Self { samples: Samples::default(), bar, next: 0, now: 0, last: common.rounds }
     }
 
-    /// Whether there is another one. What was measured in the first one is forgotten.
+    /// All of them count.
+    pub(super) fn without_warm_up(common: &Common) -> Self {
+        Self { next: 1, ..Self::new(common) }
+    }
+
+    /// Whether there is another one. What was measured while warming up is forgotten.
     pub(super) fn begin(&mut self) -> bool {
         if self.next == 1 {
             self.samples.clear();
         }
-        self.next += 1;
-        let more = self.next <= self.last + 1;
+        (self.now, self.next) = (self.next, self.next + 1);
+        let more = self.now <= self.last;
         if !more {
             self.bar.finish_and_clear();
         }
@@ -174,12 +195,10 @@ impl Rounds {
 
     /// Says what goes on.
     pub(super) fn step(&self, what: &str) -> &ProgressBar {
-        let round = if self.next == 1 {
-            "warm-up".to_owned()
-        } else {
-            format!("round {} of {}", self.next - 1, self.last)
-        };
-        self.bar.set_message(format!("{round}, {what}"));
+        self.bar.set_message(match self.now {
+            0 => format!("warm-up, {what}"),
+            round => format!("round {round} of {}, {what}", self.last),
+        });
         self.bar.set_position(0);
         &self.bar
     }
@@ -210,6 +229,19 @@ impl Lab {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_round_is_forgotten() {
+        let common = Common { events: 1, rounds: 2, payload_bytes: 1, keys: 1, json: false };
+        let run = |mut rounds: Rounds| {
+            while rounds.begin() {
+                rounds.samples.add("round", "", f64::from(rounds.now));
+            }
+            rounds.samples.figures().remove(0).rounds
+        };
+        assert_eq!(run(Rounds::new(&common)), [1.0, 2.0]);
+        assert_eq!(run(Rounds::without_warm_up(&common)), [1.0, 2.0]);
+    }
 
     #[test]
     fn a_rate_is_of_the_time_between_the_first_and_the_last() {

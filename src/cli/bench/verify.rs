@@ -28,8 +28,8 @@ struct Origin {
 pub(super) async fn recorded(lab: &Lab, events: u64) -> anyhow::Result<()> {
     everything_recorded(lab.config(), lab.adapters()?, events).await?;
     let origins = origins(lab.adapters()?).await?;
-    let mut places = lab.store()?.places().await?;
-    in_order(&origins, &mut places)
+    let places = lab.store()?.places().await?;
+    in_order(&origins, &places)
 }
 
 /// Every event of the outbox is in the stream once, and in the order of its key.
@@ -52,7 +52,7 @@ pub(super) async fn published(lab: &Lab, events: u64) -> anyhow::Result<()> {
         }
     }
     ensure!(places.len() as u64 == events, "{events} events were published as {} entries", places.len());
-    in_order(&origins, &mut places)
+    in_order(&origins, &places)
 }
 
 /// What `factline verify` finds, and that nothing is missing that it passes over.
@@ -93,18 +93,18 @@ async fn origins(adapters: &Adapters) -> anyhow::Result<HashMap<Uuid, Origin>> {
 }
 
 /// A place for each event, none twice, and of each key in one partition and in the order of the outbox.
-fn in_order(origins: &HashMap<Uuid, Origin>, places: &mut [Place]) -> anyhow::Result<()> {
-    let mut placed = Vec::with_capacity(places.len());
-    for place in places.iter() {
+fn in_order(origins: &HashMap<Uuid, Origin>, places: &[Place]) -> anyhow::Result<()> {
+    let mut sorted = Vec::with_capacity(places.len());
+    for place in places {
         let Some(origin) = origins.get(&place.event_id) else {
             bail!("event {} has not come from the outbox", place.event_id)
         };
-        placed.push((place.partition, place.position.parse::<Position>()?, *origin, place.event_id));
+        sorted.push((place.partition, place.position.parse::<Position>()?, *origin, place.event_id));
     }
-    ensure!(placed.len() == origins.len(), "{} of {} events have a place", placed.len(), origins.len());
-    placed.sort_unstable_by_key(|(partition, position, ..)| (*partition, *position));
+    ensure!(sorted.len() == origins.len(), "{} of {} events have a place", sorted.len(), origins.len());
+    sorted.sort_unstable_by_key(|(partition, position, ..)| (*partition, *position));
     let mut last: HashMap<u64, (i32, i64)> = HashMap::new();
-    for (partition, _, Origin { number, key }, event_id) in placed {
+    for (partition, _, Origin { number, key }, event_id) in sorted {
         if let Some((where_before, before)) = last.insert(key, (partition, number)) {
             ensure!(
                 where_before == partition,
