@@ -1,8 +1,10 @@
 //! What `factline bench` asks of the databases that it has to itself, beside what the pipeline does there.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use factline_pipeline::outage::Error;
+use factline_pipeline::{event::Event, ledger::Recording, outage::Error, stream::Position};
 use uuid::Uuid;
 
 /// How many rows were settled, and from when to when, by the database's own clock.
@@ -62,4 +64,54 @@ pub trait Trial: Send + Sync {
 
     /// How many bytes were ever written to the server's log of changes, where there is one.
     async fn log_position(&self) -> Result<Option<u64>, Error>;
+}
+
+/// An entry of a stream, as far as a bare loop looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Read {
+    /// The number of its partition.
+    pub partition: u16,
+    /// Its position there.
+    pub position: Position,
+    /// The event.
+    pub event_id: Uuid,
+}
+
+/// The adapter's statements for the outbox on one connection, without anything around them.
+#[async_trait]
+pub trait BareOutbox: Send {
+    /// The numbers of the next pending rows, all of whose columns are fetched.
+    async fn claim(&mut self, limit: usize) -> Result<Vec<i64>, Error>;
+
+    /// Marks rows as processed.
+    async fn mark(&mut self, rows: &[i64]) -> Result<(), Error>;
+}
+
+/// The adapter's commands for one topic's streams on one connection.
+#[async_trait]
+pub trait BareStream: Send {
+    /// Appends these events.
+    async fn append(&mut self, events: &[Event]) -> Result<(), Error>;
+
+    /// At most `limit` new entries of each partition. Waits a moment for the first one.
+    async fn read(&mut self, group: &str, limit: usize) -> Result<Vec<Read>, Error>;
+
+    /// Acknowledges entries.
+    async fn acknowledge(&mut self, group: &str, entries: &[Read]) -> Result<(), Error>;
+}
+
+/// The adapter's statements for the store on one connection.
+#[async_trait]
+pub trait BareStore: Send {
+    /// Ledger, facts and conversations in one transaction.
+    async fn record(&mut self, group: &str, batch: &[Recording]) -> Result<(), Error>;
+}
+
+/// The entries by partition, each one's in their order.
+pub(crate) fn by_partition(entries: &[Read]) -> BTreeMap<u16, Vec<Position>> {
+    let mut partitions: BTreeMap<u16, Vec<Position>> = BTreeMap::new();
+    for entry in entries {
+        partitions.entry(entry.partition).or_default().push(entry.position);
+    }
+    partitions
 }

@@ -23,8 +23,10 @@ use factline_pipeline::{
 use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, ServerError, Value};
 
 mod appender;
+pub mod bare;
 mod carried;
 mod groups;
+pub mod handwritten;
 mod lag;
 mod preflight;
 mod readers;

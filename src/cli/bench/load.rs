@@ -1,9 +1,8 @@
 //! The events: chat messages of a thousand conversations, every third of which states a fact.
 //!
-//! Message `n` of a conversation, `n` counted from 0: every third one says what somebody likes or where they have
-//! been, each time another thing, so that it is a new fact; the ones between are small talk, and the first one gives
-//! its conversation a title. What is missing to the wanted size is appended to the payload as a field of its own,
-//! that no extractor reads.
+//! Message `n` of a conversation, `n` counted from 0: every third one says what somebody likes,
+//! each time another thing, so that it is a new fact; the ones between are small talk, and the first one gives
+//! its conversation a title. What is missing to the wanted size is appended to what is said.
 
 use factline_pipeline::{chat, outbox::NewEvent};
 use indicatif::ProgressBar;
@@ -82,4 +81,64 @@ fn content(conversation: u64, message: u64) -> String {
         return format!("I like puzzle {message}.");
     }
     SMALL_TALK[usize::try_from(step % 4).unwrap_or_default()].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+    use chrono::Utc;
+    use factline_pipeline::{event::Event, extraction::try_once, extractor::Extractor};
+
+    use super::*;
+    use crate::extract::{Patterns, Title};
+
+    fn as_read(event: NewEvent) -> Event {
+        Event {
+            id: uuid::Uuid::now_v7(),
+            source: "outbox".into(),
+            event_type: event.event_type,
+            topic: event.topic,
+            key: event.key,
+            occurred_at: Utc::now(),
+            created_at: None,
+            sequence: None,
+            trace: None,
+            data: event.payload.into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn every_third_message_states_a_new_fact_and_every_conversation_has_a_title() {
+        let load = Load { events: 3_000, payload_bytes: 300, keys: 10 };
+        let extractors: [Arc<dyn Extractor>; 2] = [Arc::new(Patterns::new()), Arc::new(Title::new())];
+        let (mut facts, mut stated, mut titles) = (BTreeSet::new(), 0, BTreeSet::new());
+        for number in 0..load.events {
+            let event = as_read(load.event(number));
+            let said = try_once(&extractors, &event, Duration::from_secs(9));
+            let said = said.await.unwrap().unwrap();
+            stated += said.facts.len();
+            facts.extend(said.facts.iter().map(|fact| {
+                (
+                    said.conversation_id.clone(),
+                    fact.subject.clone(),
+                    fact.predicate.clone(),
+                    fact.object.clone(),
+                )
+            }));
+            titles.extend(said.title.map(|_| said.conversation_id.clone()));
+        }
+        assert_eq!((facts.len(), stated, titles.len()), (1_000, 1_000, 10));
+    }
+
+    #[test]
+    fn a_payload_is_as_long_as_it_is_to_be() {
+        for number in [0, 7, 99_999] {
+            let length =
+                |payload_bytes| Load { events: 1, payload_bytes, keys: 1_000 }.event(number).payload.len();
+            assert_eq!(length(300), 300);
+            assert_eq!(length(1_000), 1_000);
+            assert!((80..250).contains(&length(1)), "what is said is not cut short");
+        }
+    }
 }

@@ -26,6 +26,8 @@ mod backlog;
 mod child;
 mod consume;
 mod end_to_end;
+mod floor;
+mod handwritten;
 mod idle;
 mod lab;
 mod load;

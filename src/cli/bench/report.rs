@@ -35,6 +35,12 @@ impl Samples {
         }
     }
 
+    /// The floor of a round, and how close this figure comes to it.
+    pub(super) fn add_ratio(&mut self, value: f64, floor_name: &'static str, floor: f64) {
+        self.add(floor_name, "events/s", floor);
+        self.add("ratio to the floor", "", value / floor);
+    }
+
     /// Forgets everything: that was the warm-up.
     pub(super) fn clear(&mut self) {
         self.0.clear();

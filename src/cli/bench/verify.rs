@@ -116,3 +116,66 @@ fn in_order(origins: &HashMap<Uuid, Origin>, places: &[Place]) -> anyhow::Result
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cli::bench::load::Load, config};
+
+    /// Event `n` is row `n` of key `n % 2`.
+    fn origins(events: i64) -> HashMap<Uuid, Origin> {
+        let origin = |number: i64| Origin { number, key: (number % 2).unsigned_abs() };
+        (0..events).map(|number| (event(number), origin(number))).collect()
+    }
+
+    fn event(number: i64) -> Uuid {
+        Uuid::from_u128(number.unsigned_abs().into())
+    }
+
+    fn place(number: i64, partition: i32, position: &str) -> Place {
+        Place { event_id: event(number), partition, position: position.into() }
+    }
+
+    fn judged(places: &[Place]) -> String {
+        in_order(&origins(4), places).map_or_else(|error| error.to_string(), |()| "right".into())
+    }
+
+    #[test]
+    fn an_event_that_is_not_where_it_belongs_is_found() {
+        let right = [place(0, 0, "9-9"), place(2, 0, "9-10"), place(1, 1, "1-0"), place(3, 1, "2-0")];
+        assert_eq!(judged(&right), "right");
+        let changed = |index: usize, place: Place| {
+            let mut places = right.to_vec();
+            places[index] = place;
+            judged(&places)
+        };
+        assert!(changed(1, place(2, 0, "9-8")).contains("behind a later event"));
+        assert!(changed(1, place(2, 1, "9-8")).contains("two partitions"));
+        assert!(changed(1, place(0, 0, "9-10")).contains("published twice"));
+        assert!(changed(1, place(7, 0, "9-10")).contains("has not come from the outbox"));
+        assert_eq!(judged(&right[1..]), "3 of 4 events have a place");
+    }
+
+    #[tokio::test]
+    async fn what_a_daemon_has_not_done_has_no_figures() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config::load(&config::Sources::default()).unwrap();
+        let file = format!("sqlite:{}", folder.path().join("mine.db").display());
+        (config.source.url, config.store.url, config.stream.url) = (file.clone(), file.clone(), file);
+        let mut lab = Lab::new(&config).unwrap();
+        lab.set_up().await.unwrap();
+        let load = Load { events: 3, payload_bytes: 100, keys: 2 };
+        lab.fresh_with(load, &indicatif::ProgressBar::hidden()).await.unwrap();
+        let error = published(&lab, 3).await.unwrap_err().to_string();
+        assert_eq!(error, "0 of 3 rows are marked as processed");
+        // As if a daemon had marked them and lost their events.
+        let outbox = lab.adapters().unwrap().databases.outbox.clone();
+        outbox.mark_processed(&[1, 2, 3].map(RowId::Number)).await.unwrap();
+        let error = published(&lab, 3).await.unwrap_err().to_string();
+        assert_eq!(error, "3 events were published as 0 entries");
+        let error = recorded(&lab, 3).await.unwrap_err().to_string();
+        assert!(error.contains("of 3 events 0 are recorded"), "{error}");
+        lab.remove().await.unwrap();
+        assert!(!folder.path().join("mine.db").exists(), "it is not ours");
+    }
+}
