@@ -6,7 +6,9 @@
 //! - [`outbox`]: the application's outbox table, whatever its columns are called;
 //! - [`store`]: the ledger, with its `ledger_rows`, `facts`, `conversations`, `dead_letters`, `attempts` and `horizons`;
 //!   `leases`; `records`, what there is to read; `operator_log`, who did what;
-//! - [`migrations`]: both sets of tables.
+//! - [`migrations`]: both sets of tables;
+//! - for measurements: [`trial`], a throwaway database; [`bare`], the store's statements without anything around them;
+//!   [`handwritten`], what somebody would write instead.
 
 use std::{error::Error as StdError, str::FromStr, time::Duration};
 
@@ -17,12 +19,14 @@ use sqlx::{
 };
 
 mod attempts;
+pub mod bare;
 mod conversations;
 pub mod database;
 mod dead_letters;
 mod deployment;
 mod evidence;
 mod facts;
+pub mod handwritten;
 mod horizons;
 mod leases;
 mod ledger_rows;
@@ -32,6 +36,7 @@ pub mod outbox;
 mod records;
 mod server;
 pub mod store;
+pub mod trial;
 
 pub use database::Database;
 
