@@ -37,4 +37,5 @@ pub mod sqlite;
 pub mod story;
 pub mod stream_users;
 pub mod telemetry;
+pub mod trial;
 pub mod verification;

@@ -73,6 +73,18 @@ impl Daemon {
         self.ask(path, |agent, url, token| agent.get(url).header("authorization", token).call()).await
     }
 
+    /// What it answers that is not JSON.
+    pub(super) async fn text(&self, path: &str) -> anyhow::Result<String> {
+        let (daemon, url) = (self.clone(), format!("{}{path}", self.url));
+        let token = self.token.as_ref().map(|token| format!("Bearer {token}")).unwrap_or_default();
+        let asked = move || -> anyhow::Result<String> {
+            let answer = daemon.agent.get(&url).header("authorization", token).call();
+            let mut response = answer.with_context(|| daemon.unanswered())?;
+            response.body_mut().read_to_string().context("the daemon's answer breaks off")
+        };
+        tokio::task::spawn_blocking(asked).await.context("the daemon could not be asked").flatten()
+    }
+
     /// The same, after it was asked to change something.
     pub(super) async fn post(&self, path: &str) -> anyhow::Result<Answer> {
         self.ask(path, |agent, url, token| agent.post(url).header("authorization", token).send_empty()).await

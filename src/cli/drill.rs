@@ -144,19 +144,19 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
     journal.finish(played)
 }
 
-/// Whoever wants the drill to end before its time: Ctrl-C, SIGTERM, a terminal that goes away.
-struct End {
+/// Whoever wants it to end before its time: Ctrl-C, SIGTERM, a terminal that goes away.
+pub(super) struct End {
     signals: Signals,
     hangup: Signal,
 }
 
 impl End {
-    fn listen() -> anyhow::Result<Self> {
+    pub(super) fn listen() -> anyhow::Result<Self> {
         Ok(Self { signals: Signals::listen()?, hangup: signal(SignalKind::hangup())? })
     }
 
     /// Plays until it is over, or somebody wants it to end.
-    async fn or<T>(&mut self, play: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    pub(super) async fn or<T>(&mut self, play: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
         tokio::select! {
             played = play => played,
             () = self.signals.next() => Err(anyhow!("it was interrupted")),

@@ -19,6 +19,7 @@ use crate::{
     telemetry::{self, Telemetry},
 };
 
+mod bench;
 mod config_command;
 mod daemon;
 mod demo;
@@ -81,6 +82,8 @@ enum Command {
     Verify(verify::Arguments),
     /// Drill a recovery on a running deployment: redis-failure, postgres-failure, poison, replay
     Drill(drill::Arguments),
+    /// Measure what these servers can take, and how close the daemon comes to it; on databases of its own
+    Bench(bench::Arguments),
     /// Show backlog, lag, leases, and the running daemon's supervisor tree; exit code 3 if something is wrong
     Status(status::Arguments),
     /// Say what is wrong, in words, and what to type next; exit code 3 if anything is
@@ -128,6 +131,9 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
     match &arguments.command {
         Command::Config(command) => return config_command::run(command, &sources),
         Command::Token(command) => return token::run(command),
+        Command::Bench(command) if let Some(child) = command.child() => {
+            return bench::become_daemon(child).map(|()| Verdict::Done);
+        }
         _ => {}
     }
     let config = match &arguments.command {
@@ -156,6 +162,7 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
             Command::Reconcile(command) => reconcile::run(command, &config).await,
             Command::Verify(command) => verify::run(command, &config).await,
             Command::Drill(command) => drill::run(command, &config).await,
+            Command::Bench(command) => bench::run(command, &config).await,
             Command::Status(command) => status::run(command, &config).await,
             Command::Doctor(command) => doctor::run(command, &config).await,
             Command::Stream(command) => stream::run(command, &config).await,

@@ -66,7 +66,8 @@ fn titles_of_the_examples() {
 
 #[test]
 fn the_examples_are_what_the_documentation_says() {
-    let messages: Vec<_> = CONVERSATIONS.lines().map(|line| Message::parse(&event(line)).unwrap()).collect();
+    let events: Vec<_> = CONVERSATIONS.lines().map(event).collect();
+    let messages: Vec<_> = events.iter().map(|event| Message::parse(event).unwrap()).collect();
     let mut conversations: Vec<_> = messages.iter().map(|message| &message.conversation_id).collect();
     conversations.sort_unstable();
     conversations.dedup();

@@ -3,6 +3,8 @@
 //! The extractor sees one message at a time: it offers a title for every meaningful user message, and the
 //! ledger keeps the first one that a conversation was given.
 
+use std::{borrow::Cow, ops::ControlFlow};
+
 use async_trait::async_trait;
 use factline_pipeline::{
     chat::Message,
@@ -25,12 +27,101 @@ const MIN_CHARS: usize = 15;
 /// A title is in a message's beginning or nowhere: what lies behind this many bytes is not read.
 const MAX_CONSIDERED: usize = 4096;
 
-/// A sentence made of nothing else says nothing about what the conversation is about.
-const SMALL_TALK: &str = "a afternoon again alright all anyone anybody are awesome bye cheers cool day doing \
-    everybody everyone evening fine folks friend good goodbye great greetings guys haha hahaha hello here hey heya \
-    hi hiya hm hmm how howdy how's hows is it it's k kk lol lot lots me meet morning much nice night no \
-    nope of oh ok okay please see so sup sure team test testing thank thanks there thx to today ty up \
-    very was wassup welcome well what what's whats wow ya yay yeah yep yes yo you your";
+/// A sentence made of nothing else says nothing about what the conversation is about. Sorted.
+const SMALL_TALK: [&str; 92] = [
+    "a",
+    "afternoon",
+    "again",
+    "all",
+    "alright",
+    "anybody",
+    "anyone",
+    "are",
+    "awesome",
+    "bye",
+    "cheers",
+    "cool",
+    "day",
+    "doing",
+    "evening",
+    "everybody",
+    "everyone",
+    "fine",
+    "folks",
+    "friend",
+    "good",
+    "goodbye",
+    "great",
+    "greetings",
+    "guys",
+    "haha",
+    "hahaha",
+    "hello",
+    "here",
+    "hey",
+    "heya",
+    "hi",
+    "hiya",
+    "hm",
+    "hmm",
+    "how",
+    "how's",
+    "howdy",
+    "hows",
+    "is",
+    "it",
+    "it's",
+    "k",
+    "kk",
+    "lol",
+    "lot",
+    "lots",
+    "me",
+    "meet",
+    "morning",
+    "much",
+    "nice",
+    "night",
+    "no",
+    "nope",
+    "of",
+    "oh",
+    "ok",
+    "okay",
+    "please",
+    "see",
+    "so",
+    "sup",
+    "sure",
+    "team",
+    "test",
+    "testing",
+    "thank",
+    "thanks",
+    "there",
+    "thx",
+    "to",
+    "today",
+    "ty",
+    "up",
+    "very",
+    "was",
+    "wassup",
+    "welcome",
+    "well",
+    "what",
+    "what's",
+    "whats",
+    "wow",
+    "ya",
+    "yay",
+    "yeah",
+    "yep",
+    "yes",
+    "yo",
+    "you",
+    "your",
+];
 
 /// The words that open a greeting; with one or two names behind it a sentence is still small talk.
 const GREETINGS: [&str; 9] = ["hi", "hello", "hey", "heya", "hiya", "yo", "morning", "thanks", "dear"];
@@ -61,45 +152,97 @@ impl Extractor for Title {
 }
 
 /// The title that a message gives, or nothing where it says nothing.
+///
+/// Reads on only until there is more than a title can hold.
 fn title(content: &str) -> Option<String> {
     let considered = &content[..content.floor_char_boundary(MAX_CONSIDERED)];
-    let plain = without_markup(considered);
-    let said = without_small_talk(&plain);
-    is_meaningful(said).then(|| shorten(said))
+    let mut opening = Opening::default();
+    read_plain(considered, &mut opening);
+    opening.title()
+}
+
+/// What a message begins with, in plain words, the small talk passed over.
+#[derive(Default)]
+struct Opening {
+    plain: String,
+    /// Where that begins which is not small talk, as far as is known.
+    said: usize,
+    /// How much of it there is, in Unicode characters.
+    characters: usize,
+    /// The sentence at `said`, as long as it may turn out to be small talk.
+    sentence: SmallTalk,
+    /// It has turned out to be none.
+    is_talk: bool,
+    is_meaningful: bool,
+}
+
+impl Opening {
+    /// Adds a word, and says whether any more of them could change the title.
+    fn add(&mut self, word: &str) -> ControlFlow<()> {
+        if !self.plain.is_empty() {
+            self.plain.push(' ');
+        }
+        if !self.is_talk && self.ends_sentence() {
+            self.is_talk = !self.sentence.is_all();
+            if !self.is_talk {
+                (self.said, self.characters) = (self.plain.len(), 0);
+                self.is_meaningful = false;
+                self.sentence = SmallTalk::default();
+            }
+        }
+        self.characters += usize::from(self.plain.len() > self.said);
+        self.plain.push_str(word);
+        self.characters += word.chars().count();
+        self.is_meaningful = self.is_meaningful || is_meaningful(word);
+        if !self.is_talk {
+            self.sentence.add(word);
+            self.is_talk = self.sentence.is_ruled_out();
+        }
+        let is_enough = self.is_talk && self.is_meaningful && self.characters > MAX_CHARS;
+        if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Whether the word that a space has just been put behind ended a sentence.
+    fn ends_sentence(&self) -> bool {
+        self.plain.strip_suffix(' ').is_some_and(|text| text.ends_with(['.', '!', '?', '…']))
+    }
+
+    fn title(self) -> Option<String> {
+        let only_small_talk = !self.is_talk && self.sentence.is_all();
+        (self.is_meaningful && !only_small_talk).then(|| shorten(&self.plain[self.said..]))
+    }
 }
 
 /// One line of plain text: no code, quotations, markup, addresses, control or direction characters.
-fn without_markup(content: &str) -> String {
-    let mut plain = String::with_capacity(content.len());
+fn read_plain(content: &str, opening: &mut Opening) {
     let mut in_code = false;
     for line in content.lines() {
         let line = line.trim();
         if line.starts_with("```") {
             in_code = !in_code;
-        } else if !in_code && !line.starts_with('>') {
-            append_words(line, &mut plain);
+        } else if !in_code && !line.starts_with('>') && read_line(line, opening).is_break() {
+            return;
         }
     }
-    plain
 }
 
-fn append_words(line: &str, plain: &mut String) {
+fn read_line(line: &str, opening: &mut Opening) -> ControlFlow<()> {
     let text = without_link_targets(line);
     let bullet = |word: &str| word.chars().all(|c| matches!(c, '#' | '*' | '-' | '+' | '=' | '_'));
     for word in text.split_whitespace().skip_while(|word| bullet(word)) {
-        let word: String = word.chars().filter(|c| !is_noise(*c)).collect();
-        if word.is_empty() || is_address(&word) {
-            continue;
+        let word = without_noise(word);
+        if !word.is_empty() && !is_address(&word) {
+            opening.add(&word)?;
         }
-        if !plain.is_empty() {
-            plain.push(' ');
-        }
-        plain.push_str(&word);
     }
+    ControlFlow::Continue(())
 }
 
 /// `[text](address)` becomes `text`.
-fn without_link_targets(line: &str) -> String {
+fn without_link_targets(line: &str) -> Cow<'_, str> {
+    if !line.contains(']') {
+        return Cow::Borrowed(line);
+    }
     let mut text = String::with_capacity(line.len());
     let mut rest = line;
     while let Some((before, after)) = rest.split_once("](") {
@@ -108,7 +251,15 @@ fn without_link_targets(line: &str) -> String {
         rest = behind;
     }
     text.push_str(rest);
-    text
+    Cow::Owned(text)
+}
+
+fn without_noise(word: &str) -> Cow<'_, str> {
+    let is_clean = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'*' | b'`' | b'~');
+    if word.as_bytes().iter().all(is_clean) || !word.contains(is_noise) {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(word.chars().filter(|c| !is_noise(*c)).collect())
 }
 
 /// Markup, control characters, and the invisible ones that turn the direction of text around.
@@ -119,20 +270,52 @@ fn is_noise(c: char) -> bool {
 }
 
 fn is_address(word: &str) -> bool {
-    word.contains("://") || word.starts_with("www.")
+    word.starts_with("www.") || (word.contains(':') && word.contains("://"))
 }
 
-/// What is left when the leading sentences that are only small talk are gone.
-fn without_small_talk(text: &str) -> &str {
-    let mut rest = text;
-    loop {
-        let end = sentence_end(rest);
-        let (sentence, behind) = rest.split_at(end);
-        if sentence.is_empty() || !is_small_talk(sentence) {
-            return rest;
+/// Whether a sentence, read word by word, is only small talk.
+#[derive(Default)]
+struct SmallTalk {
+    words: usize,
+    greets: bool,
+    has_other: bool,
+}
+
+impl SmallTalk {
+    fn add(&mut self, text: &str) {
+        let separates = |c: char| !c.is_alphanumeric() && c != '\'' && c != '’';
+        for word in text.split(separates).filter(|word| !word.is_empty()) {
+            let word = if word.is_ascii() {
+                Cow::Borrowed(word)
+            } else {
+                Cow::Owned(word.to_lowercase().replace('’', "'"))
+            };
+            let is_first = self.words == 0;
+            self.words += 1;
+            self.greets |= is_first && GREETINGS.iter().any(|greeting| word.eq_ignore_ascii_case(greeting));
+            self.has_other = self.has_other || !is_small(&word);
         }
-        rest = behind.trim_start();
     }
+
+    fn is_all(&self) -> bool {
+        !self.has_other || (self.greets && self.words <= 3)
+    }
+
+    /// Whatever follows, it is not.
+    fn is_ruled_out(&self) -> bool {
+        self.has_other && (!self.greets || self.words > 3)
+    }
+}
+
+fn is_small(word: &str) -> bool {
+    let lower = || word.bytes().map(|byte| byte.to_ascii_lowercase());
+    SMALL_TALK.binary_search_by(|small| small.bytes().cmp(lower())).is_ok()
+}
+
+/// Has a word: emoji, dots and single letters do not make a title.
+fn is_meaningful(text: &str) -> bool {
+    text.split(|c: char| !c.is_alphanumeric())
+        .any(|word| word.chars().nth(1).is_some() || word.chars().any(|c| c.is_alphabetic() && !c.is_ascii()))
 }
 
 /// Where the first sentence ends: behind its `.`, `!` or `?`, if a space follows, or with the text.
@@ -147,29 +330,14 @@ fn sentence_end(text: &str) -> usize {
     text.len()
 }
 
-fn is_small_talk(sentence: &str) -> bool {
-    let words: Vec<String> = sentence
-        .split(|c: char| !c.is_alphanumeric() && c != '\'' && c != '’')
-        .filter(|word| !word.is_empty())
-        .map(|word| word.to_lowercase().replace('’', "'"))
-        .collect();
-    let greets_someone =
-        words.len() <= 3 && words.first().is_some_and(|word| GREETINGS.contains(&word.as_str()));
-    greets_someone || words.iter().all(|word| SMALL_TALK.split_whitespace().any(|small| small == word))
-}
-
-/// Has a word: emoji, dots and single letters do not make a title.
-fn is_meaningful(text: &str) -> bool {
-    text.split(|c: char| !c.is_alphanumeric())
-        .any(|word| word.chars().count() >= 2 || word.chars().any(|c| c.is_alphabetic() && !c.is_ascii()))
-}
-
 /// As many whole sentences as fit, else as many whole words, else as many characters.
 fn shorten(text: &str) -> String {
     let limit = text.char_indices().nth(MAX_CHARS).map_or(text.len(), |(at, _)| at);
     if limit == text.len() {
         return text.to_owned();
     }
+    // One character more shows whether a sentence ends at the limit; what is behind it changes nothing.
+    let text = text.char_indices().nth(MAX_CHARS + 1).map_or(text, |(at, _)| &text[..at]);
     let mut sentences = 0;
     loop {
         let end = sentences + sentence_end(&text[sentences..]);

@@ -7,7 +7,9 @@
 //! - `copy`: many rows into a table;
 //! - [`store`]: the ledger, with its `ledger_rows`, `facts`, `conversations`, `dead_letters`, `attempts` and `horizons`;
 //!   `leases`; `records`, what there is to read; `operator_log`, who did what;
-//! - [`migrations`]: both sets of tables.
+//! - [`migrations`]: both sets of tables;
+//! - for measurements: [`trial`], a throwaway database; [`bare`], the store's statements without anything around them;
+//!   [`handwritten`], what somebody would write instead.
 
 use std::{error::Error as StdError, str::FromStr, time::Duration};
 
@@ -18,6 +20,7 @@ use sqlx::{
 };
 
 mod attempts;
+pub mod bare;
 mod conversations;
 mod copy;
 pub mod database;
@@ -25,6 +28,7 @@ mod dead_letters;
 mod deployment;
 mod evidence;
 mod facts;
+pub mod handwritten;
 mod horizons;
 mod leases;
 mod ledger_rows;
@@ -34,6 +38,7 @@ pub mod outbox;
 mod records;
 mod server;
 pub mod store;
+pub mod trial;
 
 pub use database::Database;
 

@@ -6,7 +6,7 @@
 //! # Layout
 //!
 //! - `columns`: the table as it is, and `times`, its columns that hold times;
-//! - `statements`: the SQL for such a table; `rows`: what it gives.
+//! - `statements`: the SQL for such a table; `rows`: what it gives; `bare`: the same for measurements.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -29,8 +29,10 @@ use crate::{
     outbox_table::OutboxTable,
 };
 
+pub use self::bare::Bare;
 pub(super) use self::columns::quoted;
 
+mod bare;
 mod columns;
 mod rows;
 mod statements;

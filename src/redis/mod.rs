@@ -23,14 +23,17 @@ use factline_pipeline::{
 use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, ServerError, Value};
 
 mod appender;
+pub mod bare;
 mod carried;
 mod groups;
+pub mod handwritten;
 mod lag;
 mod preflight;
 mod readers;
 mod reply;
 mod server;
 mod shared;
+pub mod trial;
 
 use self::{appender::Appenders, preflight::Preflight, readers::Readers, shared::Shared};
 use crate::failpoints::{self, Step};

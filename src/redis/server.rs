@@ -54,6 +54,6 @@ fn is_refusal(error: &RedisError) -> bool {
 }
 
 /// INFO's lines, `name:value`.
-fn fields(info: &str) -> HashMap<&str, &str> {
+pub(super) fn fields(info: &str) -> HashMap<&str, &str> {
     info.lines().filter_map(|line| line.trim_end().split_once(':')).collect()
 }

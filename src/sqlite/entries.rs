@@ -56,7 +56,11 @@ impl<'a> Place<'a> {
     }
 
     pub(super) fn of_entry(delivered: &'a Delivered) -> Self {
-        Self { entry: Some(number_of(delivered.position)), ..Self::of_partition(&delivered.partition) }
+        Self::at(&delivered.partition, delivered.position)
+    }
+
+    pub(super) fn at(partition: &'a Partition, position: Position) -> Self {
+        Self { entry: Some(number_of(position)), ..Self::of_partition(partition) }
     }
 }
 

@@ -4,7 +4,7 @@ use factline_pipeline::{
     outage::Error,
     stream::{Delivered, Partition, RETURNED, Reader},
 };
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::{SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{
     count,
@@ -52,7 +52,17 @@ pub(super) async fn select_undelivered(
     places: &str,
     limit: usize,
 ) -> Result<Vec<Delivered>, Error> {
-    let rows = sqlx::query(
+    all_delivered(&select_undelivered_rows(connection, group, places, limit).await?)
+}
+
+/// The same, as they stand there.
+pub(super) async fn select_undelivered_rows(
+    connection: &mut SqliteConnection,
+    group: &str,
+    places: &str,
+    limit: usize,
+) -> Result<Vec<SqliteRow>, Error> {
+    sqlx::query(
         "WITH place AS MATERIALIZED (\
            SELECT p.value ->> 'topic' AS topic, p.value ->> 'partition' AS partition FROM json_each(?2) AS p), \
          due AS MATERIALIZED (\
@@ -70,8 +80,7 @@ pub(super) async fn select_undelivered(
     .bind(count(limit.max(1)))
     .fetch_all(connection)
     .await
-    .map_err(failed)?;
-    all_delivered(&rows)
+    .map_err(failed)
 }
 
 pub(super) async fn make_pending(

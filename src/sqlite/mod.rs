@@ -8,7 +8,8 @@
 //! - [`outbox`]: the outbox table;
 //! - [`stream`], and its statements, `entries` and `groups`;
 //! - [`store`]: the ledger, with its `facts`, `dead_letters`, `attempts` and `horizons`; `leases`; `records`, what there
-//!   is to read; `operator_log`, who did what.
+//!   is to read; `operator_log`, who did what;
+//! - for measurements: [`trial`], a throwaway database; [`bare`], the statements without anything around them.
 
 use std::error::Error as StdError;
 
@@ -25,6 +26,7 @@ macro_rules! now {
 }
 
 mod attempts;
+pub mod bare;
 pub mod database;
 mod dead_letters;
 mod deployment;
@@ -41,6 +43,7 @@ mod records;
 mod server;
 pub mod store;
 pub mod stream;
+pub mod trial;
 
 pub use database::Database;
 pub use outbox::Outbox;

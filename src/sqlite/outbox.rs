@@ -282,9 +282,9 @@ fn readable_time_in(row: &SqliteRow, column: &str) -> Result<Option<DateTime<Utc
 
 /// All statements, spelled out once for the table's name.
 #[derive(Debug)]
-struct Statements {
-    claim_pending: Arc<str>,
-    mark_processed: Arc<str>,
+pub(super) struct Statements {
+    pub(super) claim_pending: Arc<str>,
+    pub(super) mark_processed: Arc<str>,
     mark_failed: Arc<str>,
     mark_pending: Arc<str>,
     processed_before: Arc<str>,
@@ -300,7 +300,7 @@ struct Statements {
 }
 
 impl Statements {
-    fn new(table: &str) -> Self {
+    pub(super) fn new(table: &str) -> Self {
         let table = format!("\"{}\"", table.replace('"', "\"\""));
         let now = now!();
         let settled_before = |status| {

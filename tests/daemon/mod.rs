@@ -1,5 +1,6 @@
 //! The real daemon against real servers, from the outside.
 
+mod bench;
 mod cap;
 mod command_line;
 mod configuration;

@@ -1,8 +1,10 @@
 //! The chat message: the payload of a `chat.message` event.
 
+use std::{borrow::Cow, fmt};
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, de};
-use serde_json::Value;
+use serde_json::Number;
 
 use crate::{event::Event, time};
 
@@ -23,62 +25,98 @@ pub enum Error {
     NoContent,
 }
 
-/// One message of a conversation.
+/// One message of a conversation, borrowed from its event where JSON's escapes let it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Message {
+pub struct Message<'a> {
     /// The conversation; the event's key where the payload names none.
-    pub conversation_id: String,
+    pub conversation_id: Cow<'a, str>,
     /// The message; the event's id where the payload names none.
-    pub message_id: String,
+    pub message_id: Cow<'a, str>,
     /// `user`, `assistant`, `system`, …; `user` where the payload names none.
-    pub role: String,
+    pub role: Cow<'a, str>,
     /// Who speaks, where the producer knows.
-    pub speaker: Option<String>,
+    pub speaker: Option<Cow<'a, str>>,
     /// What was said.
-    pub content: String,
+    pub content: Cow<'a, str>,
     /// When it was said; the event's time where the payload names none.
     pub sent_at: DateTime<Utc>,
 }
 
 #[derive(Deserialize)]
-struct Payload {
-    #[serde(default, deserialize_with = "text_or_number")]
-    conversation_id: Option<String>,
-    #[serde(default, deserialize_with = "text_or_number")]
-    message_id: Option<String>,
-    role: Option<String>,
-    speaker: Option<String>,
-    content: Option<String>,
+struct Payload<'a> {
+    #[serde(borrow, default, deserialize_with = "text_or_number")]
+    conversation_id: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "text_or_number")]
+    message_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    role: Option<Text<'a>>,
+    #[serde(borrow)]
+    speaker: Option<Text<'a>>,
+    #[serde(borrow)]
+    content: Option<Text<'a>>,
     #[serde(default, deserialize_with = "time::deserialize_optional")]
     sent_at: Option<DateTime<Utc>>,
 }
 
-impl Message {
+/// An optional text is borrowed only inside a type of its own.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> Message<'a> {
     /// Parses the event's payload, once, for all extractors.
-    pub fn parse(event: &Event) -> Result<Self, Error> {
+    pub fn parse(event: &'a Event) -> Result<Self, Error> {
         let payload: Payload = serde_json::from_str(&event.data).map_err(Error::Payload)?;
         // An array of the right length would pass for the fields in their order.
         if !event.data.trim_start().starts_with('{') {
             return Err(Error::NoObject);
         }
         Ok(Self {
-            conversation_id: payload.conversation_id.unwrap_or_else(|| event.key.clone()),
-            message_id: payload.message_id.unwrap_or_else(|| event.id.to_string()),
-            role: payload.role.unwrap_or_else(|| "user".to_owned()),
-            speaker: payload.speaker.filter(|speaker| !speaker.trim().is_empty()),
-            content: payload.content.ok_or(Error::NoContent)?,
+            conversation_id: payload.conversation_id.unwrap_or(Cow::Borrowed(&event.key)),
+            message_id: payload.message_id.unwrap_or_else(|| event.id.to_string().into()),
+            role: payload.role.map_or(Cow::Borrowed("user"), |role| role.0),
+            speaker: payload.speaker.map(|speaker| speaker.0).filter(|speaker| !speaker.trim().is_empty()),
+            content: payload.content.ok_or(Error::NoContent)?.0,
             sent_at: payload.sent_at.unwrap_or(event.occurred_at),
         })
     }
 }
 
-/// Ids come as text or, from producers with numeric keys, as integers.
-fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    match Option::<Value>::deserialize(deserializer)? {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(Value::Number(number)) => Ok(Some(number.to_string())),
-        Some(other) => Err(de::Error::custom(format_args!("id is neither text nor a number: {other}"))),
+/// Ids come as text or, from producers with numeric keys, as numbers.
+fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'de, str>>, D::Error> {
+    deserializer.deserialize_any(Id)
+}
+
+struct Id;
+
+impl<'de> de::Visitor<'de> for Id {
+    type Value = Option<Cow<'de, str>>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an id, which is text or a number")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Some(number.to_string().into()))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Some(number.to_string().into()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Number::from_f64(number).map(|number| number.to_string().into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
     }
 }
 
@@ -95,7 +133,7 @@ mod tests {
         let event = event(r#"{"content": "hello", "speaker": " "}"#);
         let message = Message::parse(&event).unwrap();
         assert_eq!((message.conversation_id.as_str(), message.role.as_str()), ("c-1", "user"));
-        assert_eq!((message.message_id, message.speaker), (event.id.to_string(), None));
+        assert_eq!((message.message_id, message.speaker), (event.id.to_string().into(), None));
         assert_eq!(message.sent_at, event.occurred_at);
     }
 

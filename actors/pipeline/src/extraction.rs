@@ -52,8 +52,8 @@ pub async fn try_once(
     let message = chat::Message::parse(event)
         .map_err(|error| Failure::for_good(ErrorKind::Malformed, outage::chain(&error)))?;
     let mut said = Said {
-        conversation_id: message.conversation_id.clone(),
-        message_id: message.message_id.clone(),
+        conversation_id: message.conversation_id.to_string(),
+        message_id: message.message_id.to_string(),
         sent_at: message.sent_at,
         title: None,
         facts: Vec::new(),

@@ -47,6 +47,30 @@ fn starts_expression(token: &Token) -> bool {
 
 type Found = Option<(usize, Meaning)>;
 
+/// A word in lower case, if it is no longer than any that is asked for here; else nothing.
+struct Lower {
+    letters: [u8; Self::LONGEST],
+    length: usize,
+}
+
+impl Lower {
+    const LONGEST: usize = 12;
+
+    fn of(word: &str) -> Self {
+        let mut lower = Self { letters: [0; Self::LONGEST], length: 0 };
+        if let Some(letters) = lower.letters.get_mut(..word.len()) {
+            letters.copy_from_slice(word.as_bytes());
+            letters.make_ascii_lowercase();
+            lower.length = word.len();
+        }
+        lower
+    }
+
+    fn as_str(&self) -> &str {
+        str::from_utf8(&self.letters[..self.length]).unwrap_or_default()
+    }
+}
+
 struct Reader<'t, 'a> {
     text: &'t Text<'a>,
     calendar: Calendar,
@@ -62,7 +86,7 @@ impl Reader<'_, '_> {
         if token.is_any(&[Class::Month, Class::Weekday]) {
             return self.calendar_day(at).or_else(|| self.weekday(at));
         }
-        match self.word(at).to_ascii_lowercase().as_str() {
+        match Lower::of(self.word(at)).as_str() {
             "yesterday" => Some(self.with_part_of_day(at + 1, past(self.calendar.back(1)))),
             "tomorrow" => Some(self.with_part_of_day(at + 1, future(self.calendar.ahead(1)))),
             "today" | "tonight" => Some((at + 1, both(Some(self.calendar.today)))),
@@ -103,7 +127,7 @@ impl Reader<'_, '_> {
         if let Some(weekday) = self.weekday_at(at) {
             return Some((at + 1, past(self.calendar.weekday_before(weekday))));
         }
-        let first = match self.word(at).to_ascii_lowercase().as_str() {
+        let first = match Lower::of(self.word(at)).as_str() {
             "night" | "evening" => self.calendar.back(1),
             "week" => self.calendar.back(7),
             "weekend" => self.calendar.monday()?.checked_sub_days(Days::new(2)),
@@ -128,7 +152,7 @@ impl Reader<'_, '_> {
         if let Some(weekday) = self.weekday_at(at) {
             return Some((at + 1, future(self.calendar.weekday_after(weekday))));
         }
-        let first = match self.word(at).to_ascii_lowercase().as_str() {
+        let first = match Lower::of(self.word(at)).as_str() {
             "week" => self.calendar.ahead(7),
             "weekend" => self.calendar.monday()?.checked_add_days(Days::new(12)),
             "month" => self.calendar.first_of_month()?.checked_add_months(Months::new(1)),
@@ -154,7 +178,7 @@ impl Reader<'_, '_> {
                 .checked_add_days(Days::new(u64::from(weekday.num_days_from_monday())));
             return Some((at + 1, both(day)));
         }
-        let meaning = match self.word(at).to_ascii_lowercase().as_str() {
+        let meaning = match Lower::of(self.word(at)).as_str() {
             "morning" | "afternoon" | "evening" | "week" => both(Some(self.calendar.today)),
             "weekend" => self.calendar.nearest_weekend(),
             "month" => Meaning { past: self.calendar.first_of_month(), ..future(Some(self.calendar.today)) },
@@ -204,7 +228,7 @@ impl Reader<'_, '_> {
         let count = self.count(at + article)?;
         let unit_at = at + article + 1;
         let unit_at = unit_at + usize::from(self.says(unit_at, "of"));
-        let (days, months) = match self.word(unit_at).to_ascii_lowercase().trim_end_matches('s') {
+        let (days, months) = match Lower::of(self.word(unit_at).trim_end_matches(['s', 'S'])).as_str() {
             "day" => (1, 0),
             "week" | "weekend" => (7, 0),
             "fortnight" => (14, 0),
@@ -220,21 +244,22 @@ impl Reader<'_, '_> {
             "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
             "twelve",
         ];
-        let word = self.word(at).to_ascii_lowercase();
+        let word = Lower::of(self.word(at));
         match word.as_str() {
             "a" | "an" => Some(1),
             "couple" => Some(2),
             "few" | "several" => Some(3),
-            _ => match WORDS.iter().position(|known| *known == word) {
+            known => match WORDS.iter().position(|word| *word == known) {
                 Some(number) => u32::try_from(number).ok(),
-                None => word.parse().ok(),
+                None => self.word(at).parse().ok(),
             },
         }
     }
 
     /// "3 May", "May 3rd, 2024", "2026-05-03", "3rd of May".
     fn calendar_day(&self, at: usize) -> Found {
-        if let Ok(day) = self.word(at).parse::<NaiveDate>() {
+        let is_number = self.word(at).starts_with(|c: char| c == '+' || c.is_ascii_digit());
+        if let Some(day) = is_number.then(|| self.word(at).parse::<NaiveDate>().ok()).flatten() {
             return Some((at + 1, both(Some(day))));
         }
         let weekday_first = self.weekday_at(at).is_some();
@@ -310,9 +335,9 @@ impl Reader<'_, '_> {
         const MONTHS: [&str; 12] =
             ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
         let token = self.text.tokens.get(at).filter(|token| token.is(Class::Month))?;
-        let start = self.word(at).get(..3)?.to_ascii_lowercase();
-        let clear = token.capital || (self.word(at).len() > 4 && start != "mar");
-        let index = MONTHS.iter().position(|month| *month == start && clear)?;
+        let start = self.word(at).get(..3)?;
+        let clear = token.capital || (self.word(at).len() > 4 && !start.eq_ignore_ascii_case("mar"));
+        let index = MONTHS.iter().position(|month| month.eq_ignore_ascii_case(start) && clear)?;
         u32::try_from(index + 1).ok()
     }
 

@@ -24,7 +24,7 @@ const ANONYMOUS: &str = "user";
 
 /// The facts found so far in one message.
 pub(super) struct Drafts<'t> {
-    message: &'t Message,
+    message: &'t Message<'t>,
     text: &'t Text<'t>,
     found: Vec<Draft>,
 }
@@ -36,7 +36,7 @@ struct Draft {
 }
 
 impl<'t> Drafts<'t> {
-    pub(super) fn new(message: &'t Message, text: &'t Text<'t>) -> Self {
+    pub(super) fn new(message: &'t Message<'t>, text: &'t Text<'t>) -> Self {
         Self { message, text, found: Vec::new() }
     }
 

@@ -3,7 +3,12 @@
 //! A word is looked up once, when a message is cut into tokens; from then on it is a number and a set of
 //! classes, so that matching a cue compares integers and never text.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::words::LISTS;
 
@@ -149,7 +154,26 @@ impl Classes {
 /// All known words.
 #[derive(Debug)]
 pub(super) struct Lexicon {
-    entries: HashMap<Box<str>, Entry>,
+    entries: HashMap<Box<str>, Entry, BuildHasherDefault<WordHasher>>,
+    /// The longest one, in bytes: what is longer is not looked for.
+    longest: usize,
+}
+
+/// Hashes short words fast. All keys are our own, so that nobody can choose some that collide.
+#[derive(Debug, Default)]
+struct WordHasher(u64);
+
+impl Hasher for WordHasher {
+    fn write(&mut self, text: &[u8]) {
+        self.0 = xxh3_64(text);
+    }
+
+    /// A string's end, which one hash of all of it has no need of.
+    fn write_u8(&mut self, _end: u8) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -163,7 +187,7 @@ struct Entry {
 impl Lexicon {
     /// The words of the lists.
     pub(super) fn new() -> Self {
-        let mut lexicon = Self { entries: HashMap::new() };
+        let mut lexicon = Self { entries: HashMap::default(), longest: 0 };
         for (class, words) in LISTS {
             for listed in words.split_whitespace() {
                 let (written, canonical) =
@@ -181,6 +205,7 @@ impl Lexicon {
 
     fn add(&mut self, text: &str, class: Option<Class>, canonical: Option<&'static str>) -> Word {
         let next = Word(u16::try_from(self.entries.len() + 1).unwrap_or(Word::UNKNOWN.0));
+        self.longest = self.longest.max(text.len());
         let entry = self.entries.entry(text.into()).or_insert(Entry {
             word: next,
             classes: Classes::default(),
@@ -195,7 +220,7 @@ impl Lexicon {
 
     /// A word in lower case; unknown ones are classed by their ending.
     pub(super) fn look_up(&self, text: &str) -> (Word, Classes) {
-        if let Some(entry) = self.entries.get(text) {
+        if let Some(entry) = self.entry(text) {
             return (entry.word, with_ending(entry.classes, text));
         }
         let by_ending = || {
@@ -206,9 +231,13 @@ impl Lexicon {
         (Word::UNKNOWN, self.plural_of_noun(text).unwrap_or_else(by_ending))
     }
 
+    fn entry(&self, text: &str) -> Option<&Entry> {
+        if text.len() > self.longest { None } else { self.entries.get(text) }
+    }
+
     /// "bikes" and "nurses" are what "bike" and "nurse" are.
     fn plural_of_noun(&self, text: &str) -> Option<Classes> {
-        let classes = self.entries.get(text.strip_suffix('s')?)?.classes;
+        let classes = self.entry(text.strip_suffix('s')?)?.classes;
         let kept =
             [Class::Possession, Class::Job, Class::Occasion].into_iter().filter(|class| classes.has(*class));
         kept.map(|class| Classes::default().with(class)).reduce(|all, class| Classes(all.0 | class.0))
@@ -216,13 +245,13 @@ impl Lexicon {
 
     /// The number of a word that is in a list or a cue.
     pub(super) fn number(&self, text: &str) -> Word {
-        self.entries.get(text).map_or(Word::UNKNOWN, |entry| entry.word)
+        self.entry(text).map_or(Word::UNKNOWN, |entry| entry.word)
     }
 
     /// The word that facts use for a relative or an animal.
     pub(super) fn canonical(&self, text: &str) -> String {
         let text = text.to_lowercase();
-        match self.entries.get(text.as_str()).and_then(|entry| entry.canonical) {
+        match self.entry(&text).and_then(|entry| entry.canonical) {
             Some(canonical) => canonical.to_owned(),
             None => text,
         }

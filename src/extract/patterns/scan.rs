@@ -34,7 +34,7 @@ const MAX_DATE_GAP: usize = 4;
 /// One message being read.
 pub(super) struct Scan<'t, 'a> {
     pub(super) patterns: &'t Patterns,
-    message: &'t Message,
+    message: &'t Message<'t>,
     pub(super) text: &'t Text<'a>,
     moments: &'t [Moment],
     drafts: Drafts<'t>,
@@ -56,7 +56,7 @@ pub(super) struct Sentence {
 impl<'t, 'a> Scan<'t, 'a> {
     pub(super) fn new(
         patterns: &'t Patterns,
-        message: &'t Message,
+        message: &'t Message<'t>,
         text: &'t Text<'a>,
         moments: &'t [Moment],
     ) -> Self {
@@ -104,8 +104,8 @@ impl<'t, 'a> Scan<'t, 'a> {
             return at + 1;
         }
         if self.patterns.cues.may_begin(token) {
-            let found = self.patterns.cues.find(Node::ROOT, &self.text.tokens[..sentence.tokens.end], at);
-            let found: Vec<_> = found.into_iter().filter(|cue| self.may_state(at, cue.relation)).collect();
+            let mut found = self.patterns.cues.find(Node::ROOT, &self.text.tokens[..sentence.tokens.end], at);
+            found.retain(|cue| self.may_state(at, cue.relation));
             if let Some(next) = self.take_first(at, &found, sentence) {
                 return next;
             }

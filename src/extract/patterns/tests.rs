@@ -16,13 +16,13 @@ mod traps;
 /// A Wednesday.
 const SENT_AT: &str = "2026-03-18T09:00:00Z";
 
-fn message(role: &str, speaker: Option<&str>, content: &str) -> Message {
+fn message<'a>(role: &'a str, speaker: Option<&'a str>, content: &'a str) -> Message<'a> {
     Message {
-        conversation_id: "c".to_owned(),
-        message_id: "m".to_owned(),
-        role: role.to_owned(),
-        speaker: speaker.map(str::to_owned),
-        content: content.to_owned(),
+        conversation_id: "c".into(),
+        message_id: "m".into(),
+        role: role.into(),
+        speaker: speaker.map(Into::into),
+        content: content.into(),
         sent_at: SENT_AT.parse::<DateTime<Utc>>().unwrap(),
     }
 }

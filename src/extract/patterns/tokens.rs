@@ -2,6 +2,8 @@
 //!
 //! Contractions become the two words that they stand for, addresses and quotations stay whole.
 
+use std::ops::Range;
+
 use super::lexicon::{Class, Classes, Lexicon, Word};
 
 /// How far a closing quotation mark may be away, in bytes.
@@ -9,18 +11,6 @@ const MAX_QUOTATION: usize = 240;
 
 /// How long a web or mail address may be, in bytes.
 const MAX_ADDRESS: usize = 240;
-
-/// Where apostrophes are left out or words run together: what is written, where to cut, what is meant.
-const RUN_TOGETHER: [(&str, usize, &str, &str); 8] = [
-    ("im", 1, "i", "am"),
-    ("ive", 1, "i", "have"),
-    ("dont", 2, "do", "not"),
-    ("cannot", 3, "can", "not"),
-    ("gonna", 3, "going", "to"),
-    ("wanna", 3, "want", "to"),
-    ("hadnt", 3, "had", "not"),
-    ("didnt", 3, "did", "not"),
-];
 
 /// What the part behind an apostrophe stands for. "'d" may also be "had"; taken as "would" it gives no fact.
 const CONTRACTED: [(&str, &str); 7] =
@@ -77,7 +67,13 @@ impl Token {
 
 /// The tokens of a message.
 pub(super) fn read(source: &str, lexicon: &Lexicon) -> Vec<Token> {
-    let mut reader = Reader { source, lexicon, tokens: Vec::with_capacity(64), folded: String::new() };
+    let mut reader = Reader {
+        source,
+        lexicon,
+        tokens: Vec::with_capacity(64),
+        folded: String::with_capacity(64),
+        may_have_mail: source.contains('@'),
+    };
     reader.read_lines();
     reader.tokens
 }
@@ -88,22 +84,26 @@ struct Reader<'a, 'l> {
     tokens: Vec<Token>,
     /// Reused for every word in lower case.
     folded: String,
+    /// Somewhere in the message there is an "@".
+    may_have_mail: bool,
 }
 
 impl Reader<'_, '_> {
     fn read_lines(&mut self) {
         let mut in_code = false;
         let mut start = 0;
-        // Control characters end a line, so that neither a quote nor an object can contain one.
-        for line in self.source.split(char::is_control) {
-            let text = line.trim_start();
+        loop {
+            // Control characters end a line, so that neither a quote nor an object can contain one.
+            let control = control_behind(self.source, start);
+            let end = control.as_ref().map_or(self.source.len(), |control| control.start);
+            let text = self.source[start..end].trim_start();
             if text.starts_with("```") {
                 in_code = !in_code;
             } else if !in_code && !text.starts_with('>') {
-                self.read_line(start, start + line.len());
+                self.read_line(start, end);
             }
-            start += line.len();
-            start += self.source[start..].chars().next().map_or(0, char::len_utf8);
+            let Some(control) = control else { return };
+            start = control.end;
         }
     }
 
@@ -158,19 +158,23 @@ impl Reader<'_, '_> {
         }
         let word_end = self.word_end(at, end);
         let text = &self.source[at..word_end];
-        if text.starts_with(['+', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) {
-            let digits = text.trim_end_matches(char::is_alphabetic);
-            let ordinal =
-                ["", "st", "nd", "rd", "th"].iter().any(|e| text[digits.len()..].eq_ignore_ascii_case(e));
-            return self.push(if ordinal { Kind::Number } else { Kind::Word }, at, word_end);
+        let is_number = text.starts_with(|c: char| c == '+' || is_digit(c));
+        if is_number && is_ordinal(text) {
+            return self.push(Kind::Number, at, word_end);
         }
-        self.push_words(at, word_end);
+        self.fold(at, word_end);
+        if is_number {
+            self.push_folded(at, word_end);
+        } else {
+            self.push_words(at, word_end);
+        }
         word_end
     }
 
     /// A web or mail address that begins here.
     fn address(&self, at: usize, end: usize) -> Option<(Kind, usize)> {
-        if self.source[..at].ends_with(char::is_alphanumeric) {
+        let may_be_link = matches!(self.source.as_bytes()[at], b'h' | b'w');
+        if !(may_be_link || self.may_have_mail) || self.source[..at].ends_with(char::is_alphanumeric) {
             return None;
         }
         let limit = self.source.floor_char_boundary(end.min(at + MAX_ADDRESS));
@@ -189,10 +193,18 @@ impl Reader<'_, '_> {
 
     /// Letters and digits, and the marks that bind them: "rock'n'roll", "well-known", "J.K.", "5.30".
     fn word_end(&self, at: usize, end: usize) -> usize {
-        let mut previous = '\0';
-        let mut chars = self.source[at..end].char_indices().peekable();
-        while let Some((offset, c)) = chars.next() {
-            let next = chars.peek().map_or(' ', |(_, next)| *next);
+        let text = &self.source[at..end];
+        let (mut offset, mut previous) = (0, '\0');
+        loop {
+            let plain = text.as_bytes()[offset..].iter().take_while(|byte| byte.is_ascii_alphanumeric());
+            let run = plain.count();
+            if run > 0 {
+                offset += run;
+                previous = char::from(text.as_bytes()[offset - 1]);
+            }
+            let mut chars = text[offset..].chars();
+            let Some(c) = chars.next() else { return end };
+            let next = chars.next().unwrap_or(' ');
             let binds = match c {
                 _ if c.is_alphanumeric() || offset == 0 => true,
                 '\'' | '’' | '-' | '_' | '&' => next.is_alphanumeric(),
@@ -206,8 +218,8 @@ impl Reader<'_, '_> {
                 return at + offset;
             }
             previous = c;
+            offset += c.len_utf8();
         }
-        end
     }
 
     /// Initials ("J.K. Rowling") and titles ("Dr. Lee") carry their full stop.
@@ -221,12 +233,15 @@ impl Reader<'_, '_> {
             || ABBREVIATED.iter().any(|title| word.eq_ignore_ascii_case(title))
     }
 
-    /// One word, or the two that a contraction stands for.
+    /// The folded word, or the two that a contraction stands for.
     fn push_words(&mut self, at: usize, end: usize) {
-        self.fold(at, end);
-        if let Some((_, cut, first, second)) = RUN_TOGETHER.iter().find(|(text, ..)| *text == self.folded) {
+        if let Some((cut, first, second)) = run_together(&self.folded) {
             self.push_as(first, at, at + cut);
             self.push_as(second, at + cut, end);
+            return;
+        }
+        if !self.folded.as_bytes().contains(&b'\'') {
+            self.push_folded(at, end);
             return;
         }
         let contraction = self.folded.rsplit_once('\'').and_then(|(stem, tail)| {
@@ -235,20 +250,26 @@ impl Reader<'_, '_> {
             Some((meant, if negated { tail.len() + 2 } else { tail.len() + 1 }))
         });
         let Some((meant, tail)) = contraction else {
-            self.push(Kind::Word, at, end);
+            self.push_folded(at, end);
             return;
         };
         // The mark may take three bytes in the source and one in the folded word.
         let mark = self.source[at..end].rfind(['\'', '’']).unwrap_or(0);
         let cut = if meant == "not" && tail == 3 { at + mark - 1 } else { at + mark };
         if cut > at {
-            self.push(Kind::Word, at, cut);
+            self.folded.truncate(self.folded.len() - tail);
+            self.push_folded(at, cut);
         }
         self.push_as(meant, cut, end);
     }
 
     fn fold(&mut self, at: usize, end: usize) {
         self.folded.clear();
+        if self.source[at..end].is_ascii() {
+            self.folded.push_str(&self.source[at..end]);
+            self.folded.make_ascii_lowercase();
+            return;
+        }
         for c in self.source[at..end].chars() {
             match c {
                 '’' => self.folded.push('\''),
@@ -258,35 +279,71 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Adds a token and gives its end.
+    /// Adds a token that is no word and gives its end.
     fn push(&mut self, kind: Kind, start: usize, end: usize) -> usize {
-        let mut token =
-            Token { start, end, kind, word: Word::UNKNOWN, classes: Classes::default(), capital: false };
-        match kind {
-            Kind::Word => {
-                self.fold(start, end);
-                (token.word, token.classes) = self.lexicon.look_up(&self.folded);
-                token.capital = self.source[start..].starts_with(char::is_uppercase);
-                if token.capital && token.word == Word::UNKNOWN {
-                    token.classes = token.classes.without(Class::Adverb).with(Class::Name);
-                } else if token.word == Word::UNKNOWN {
-                    token.classes = token.classes.with(Class::Plain);
-                }
-            }
-            Kind::Number => token.classes = token.classes.with(Class::Number),
-            Kind::Comma => token.classes = token.classes.with(Class::Comma),
+        let classes = Classes::default();
+        let classes = match kind {
+            Kind::Number => classes.with(Class::Number),
+            Kind::Comma => classes.with(Class::Comma),
             Kind::Pause if self.tokens.last().is_some_and(|last| last.kind == Kind::Pause) => return end,
-            Kind::End if self.tokens.last().is_none_or(|last| matches!(last.kind, Kind::End)) => return end,
-            _ => {}
-        }
-        self.tokens.push(token);
+            Kind::End if self.tokens.last().is_none_or(|last| last.kind == Kind::End) => return end,
+            _ => classes,
+        };
+        self.tokens.push(Token { start, end, kind, word: Word::UNKNOWN, classes, capital: false });
         end
+    }
+
+    /// Adds the word that has been folded last.
+    fn push_folded(&mut self, start: usize, end: usize) {
+        let (word, mut classes) = self.lexicon.look_up(&self.folded);
+        let capital = self.source[start..].starts_with(char::is_uppercase);
+        if word == Word::UNKNOWN {
+            classes = if capital {
+                classes.without(Class::Adverb).with(Class::Name)
+            } else {
+                classes.with(Class::Plain)
+            };
+        }
+        self.tokens.push(Token { start, end, kind: Kind::Word, word, classes, capital });
     }
 
     fn push_as(&mut self, meant: &str, start: usize, end: usize) {
         let (word, classes) = self.lexicon.look_up(meant);
         self.tokens.push(Token { start, end, kind: Kind::Word, word, classes, capital: false });
     }
+}
+
+/// The first control character that does not stand before `from`.
+fn control_behind(source: &str, from: usize) -> Option<Range<usize>> {
+    // 0xC2 leads the only ones that are not ASCII, and others.
+    let bytes = source.as_bytes()[from..].iter().enumerate();
+    let mut may_be = bytes.filter(|(_, byte)| byte.is_ascii_control() || **byte == 0xC2);
+    may_be.find_map(|(offset, _)| {
+        let at = from + offset;
+        let c = source[at..].chars().next().filter(|c| c.is_control())?;
+        Some(at..at + c.len_utf8())
+    })
+}
+
+/// Where apostrophes are left out or words run together: where to cut, and what is meant.
+fn run_together(word: &str) -> Option<(usize, &'static str, &'static str)> {
+    Some(match word {
+        "im" => (1, "i", "am"),
+        "ive" => (1, "i", "have"),
+        "dont" => (2, "do", "not"),
+        "cannot" => (3, "can", "not"),
+        "gonna" => (3, "going", "to"),
+        "wanna" => (3, "want", "to"),
+        "hadnt" => (3, "had", "not"),
+        "didnt" => (3, "did", "not"),
+        _ => return None,
+    })
+}
+
+/// "3rd", and "3" as well.
+fn is_ordinal(text: &str) -> bool {
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    ["", "st", "nd", "rd", "th"].iter().any(|ending| text[digits.len()..].eq_ignore_ascii_case(ending))
 }
 
 fn is_digit(c: char) -> bool {
