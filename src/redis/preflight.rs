@@ -19,6 +19,9 @@ const DEFAULT_VALUE_LIMIT: usize = 512 << 20;
 /// All fields of an entry together: more than this is an error inside `EXEC`, in every version of Redis.
 const ENTRY_LIMIT: usize = 1 << 30;
 
+/// More than all that an entry holds besides what its producer wrote: names, times, numbers.
+const REST: usize = 1 << 10;
+
 /// What is known about the server, until something goes wrong.
 #[derive(Default)]
 pub(super) struct Preflight {
@@ -115,7 +118,7 @@ impl Preflight {
 }
 
 fn check_sizes(events: &[Event], value_limit: usize) -> Result<(), Obstacle> {
-    for event in events {
+    for event in events.iter().filter(|event| !is_small(event, value_limit)) {
         let (mut size, mut largest) = (0, ("data", 0));
         cloudevent::encode(event, |attribute, value| {
             size += attribute.len() + value.len();
@@ -131,6 +134,17 @@ fn check_sizes(events: &[Event], value_limit: usize) -> Result<(), Obstacle> {
         }
     }
     Ok(())
+}
+
+/// Whether nothing about the event can be too large, which needs no encoding to see.
+fn is_small(event: &Event, value_limit: usize) -> bool {
+    let trace = event
+        .trace
+        .as_ref()
+        .map_or(0, |trace| trace.traceparent.len() + trace.tracestate.as_ref().map_or(0, String::len));
+    let written =
+        event.data.len() + 2 * event.key.len() + event.source.len() + event.event_type.len() + trace;
+    written + REST <= value_limit.min(ENTRY_LIMIT)
 }
 
 fn refused(obstacle: Obstacle) -> Error {

@@ -35,6 +35,8 @@ for_every_store! {
         what_could_not_be_published_is_set_aside_once,
         totals_count_what_there_is,
         a_thousand_events_are_one_batch,
+        a_large_batch_is_recorded_like_its_events_one_by_one,
+        of_a_large_batch_only_what_is_new_takes_effect,
     ]
 }
 
@@ -81,6 +83,63 @@ async fn an_event_that_stands_in_a_batch_twice_takes_effect_where_it_stands_firs
     let facts = fixture.records.facts(&FactFilter { limit: 100, ..Default::default() }).await.unwrap();
     assert_eq!((facts.len(), facts[0].object.as_str()), (1, "tea"));
     assert_eq!(conversation_c(fixture).await.message_count, 1);
+}
+
+/// So many events that a store may have a faster way for them.
+fn many() -> Vec<Recording> {
+    let one = |number: i64| match number % 4 {
+        0 => malformed(number, b"\0x"),
+        1 => said(number, vec![]),
+        2 => said(number, vec![likes(&format!("\"\u{1F980}\", \\N {number}"), 1), home("Berlin", number)]),
+        _ => Recording { outcome: Outcome::Processed(None), attempts: 2, ..said(number, vec![]) },
+    };
+    let mut many: Vec<Recording> = (1..=100).map(one).collect();
+    if let Ok(event) = &mut many[0].entry.event {
+        (event.trace, event.occurred_at) = (None, DateTime::<Utc>::MIN_UTC);
+        event.event_type = "no NUL: \0".into();
+    }
+    many
+}
+
+async fn a_large_batch_is_recorded_like_its_events_one_by_one(fixture: &StoreFixture) {
+    let many = many();
+    let whole = Recorded { new: 100, dead_lettered: 25, duplicates: 0 };
+    assert_eq!(record(fixture, &many).await, whole);
+    assert_eq!(totals(fixture).await.facts, 26, "one home is the present one");
+    for one in many.chunks(1) {
+        fixture.ledger.record("by itself", &[], one).await.unwrap();
+    }
+    for recording in &many {
+        let mut rows = fixture.records.ledger(recording.event_id).await.unwrap();
+        let together = rows.pop().unwrap();
+        assert_eq!(
+            (rows[0].consumer_group.as_str(), together.consumer_group.as_str()),
+            ("by itself", "facts")
+        );
+        rows[0].consumer_group.clone_from(&together.consumer_group);
+        rows[0].processed_at = together.processed_at;
+        assert_eq!(rows, [together]);
+    }
+}
+
+async fn of_a_large_batch_only_what_is_new_takes_effect(fixture: &StoreFixture) {
+    let many = many();
+    record(fixture, &many[50..51]).await;
+    let recorded = record(fixture, &many).await;
+    assert_eq!(recorded, Recorded { new: 99, dead_lettered: 25, duplicates: 1 });
+    assert_eq!(record(fixture, &many).await, Recorded { new: 0, dead_lettered: 0, duplicates: 100 });
+    let then = totals(fixture).await;
+    let others: Vec<Recording> = (201..=300).map(|number| said(number, vec![])).collect();
+    let first_twice = [&others[..50], &others[..1], &others[50..]].concat();
+    for _ in 0..2 {
+        let bad = [&others[..], &[said(301, vec![likes("a NUL: \0", 3)])]].concat();
+        let refused = fixture.ledger.record("facts", &[], &bad).await;
+        assert!(matches!(refused, Err(Error::Data { .. })), "{refused:?}");
+        assert_eq!(totals(fixture).await, then);
+    }
+    let recorded = record(fixture, &first_twice).await;
+    assert_eq!(recorded, Recorded { new: 100, dead_lettered: 0, duplicates: 1 });
+    assert_eq!(totals(fixture).await.processed, then.processed + 100);
 }
 
 async fn every_group_has_a_ledger_of_its_own(fixture: &StoreFixture) {

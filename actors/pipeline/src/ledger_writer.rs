@@ -26,6 +26,9 @@ use crate::{
     turns::Turn,
 };
 
+/// Batches of full size that share a transaction, at most. What many events do to one conversation is written once.
+const SHARED: usize = 4;
+
 /// What the writer works with.
 #[derive(Clone)]
 pub struct Params {
@@ -35,7 +38,7 @@ pub struct Params {
     pub ledger: Arc<dyn Ledger>,
     /// Who wants to know.
     pub consumer: Ref<ConsumerGroup>,
-    /// Events in one transaction at most, unless a single batch has more.
+    /// Events in a batch of full size.
     pub batch_size: usize,
     /// Pauses during an outage.
     pub outage: BackoffPolicy,
@@ -117,7 +120,7 @@ impl LedgerWriter {
         let mut size = 0;
         while let Some(batch) = self.queue.front() {
             size += batch.recordings.len();
-            if !batches.is_empty() && size > self.params.batch_size {
+            if !batches.is_empty() && size > SHARED * self.params.batch_size {
                 break;
             }
             batches.extend(self.queue.pop_front());
