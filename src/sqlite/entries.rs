@@ -8,12 +8,15 @@ use factline_pipeline::{
     stream::{AtCap, Carried, Delivered, GroupLag, Partition, Position},
     trace::Trail,
 };
-use serde::{Serialize, Serializer, de::DeserializeOwned, ser::SerializeMap};
-use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
-
+use serde::{Serialize, de::DeserializeOwned};
+use sqlx::{Row as _, SqliteConnection, SqlitePool, error::BoxDynError, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use super::{attributes_in, bytes_in, count, failed, text_in, time_of};
+use super::{
+    attributes_in, bytes_in, count, failed,
+    rows::{Insert, Parameters},
+    text_in, time_of,
+};
 
 /// An event that is to be appended.
 pub(super) struct Entry<'a> {
@@ -21,46 +24,66 @@ pub(super) struct Entry<'a> {
     pub(super) partition: u16,
 }
 
-impl Serialize for Entry<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("topic", &self.event.topic)?;
-        map.serialize_entry("partition", &self.partition)?;
-        let mut attributes = Ok(());
+impl Entry<'_> {
+    /// In the order of the columns of [`APPEND`].
+    fn bind(&self, parameters: &mut Parameters) -> Result<(), BoxDynError> {
+        parameters.add(&*self.event.topic)?;
+        parameters.add(self.partition)?;
+        let mut values: [Option<String>; cloudevent::ATTRIBUTES.len()] = Default::default();
         cloudevent::encode(self.event, |name, value| {
-            if attributes.is_ok() {
-                attributes = map.serialize_entry(name, value);
+            if let Some(column) = cloudevent::ATTRIBUTES.iter().position(|attribute| *attribute == name) {
+                values[column] = Some(value.to_owned());
             }
         });
-        attributes?;
-        map.end()
+        values.into_iter().try_for_each(|value| parameters.add(value))
     }
 }
 
-/// A partition, or one entry of it, as a parameter.
+/// All [`ATTRIBUTES`](cloudevent::ATTRIBUTES) in their order.
+static APPEND: Insert = Insert::new(
+    "INSERT INTO stream_entries (topic, partition, specversion, id, source, type, subject, time, datacontenttype, \
+     partitionkey, sequence, traceparent, tracestate, recordedtime, data, appended_at)",
+    2 + cloudevent::ATTRIBUTES.len(),
+    concat!("*, ", now_once!()),
+    "",
+);
+
+/// A partition as a parameter.
 #[derive(Serialize, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place<'a> {
     topic: &'a str,
     partition: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    entry: Option<i64>,
 }
 
 impl<'a> Place<'a> {
     pub(super) fn of_partition(partition: &'a Partition) -> Self {
-        Self { topic: &partition.topic, partition: partition.number, entry: None }
+        Self { topic: &partition.topic, partition: partition.number }
     }
 
     pub(super) fn of_new(entry: &Entry<'a>) -> Self {
-        Self { topic: &entry.event.topic, partition: entry.partition, entry: None }
+        Self { topic: &entry.event.topic, partition: entry.partition }
     }
+}
 
-    pub(super) fn of_entry(delivered: &'a Delivered) -> Self {
-        Self::at(&delivered.partition, delivered.position)
-    }
+/// Entries of a partition that follow each other, as a parameter.
+#[derive(Serialize)]
+pub(super) struct Stretch<'a> {
+    #[serde(flatten)]
+    place: Place<'a>,
+    first: i64,
+    last: i64,
+}
 
-    pub(super) fn at(partition: &'a Partition, position: Position) -> Self {
-        Self { entry: Some(number_of(position)), ..Self::of_partition(partition) }
+impl<'a> Stretch<'a> {
+    /// Of entries in the order of their partitions and numbers, one for each partition.
+    pub(super) fn all_of(delivered: &'a [Delivered]) -> Vec<Self> {
+        let partitions = delivered.chunk_by(|one, next| one.partition == next.partition);
+        let stretch = |entries: &'a [Delivered]| {
+            let (first, last) = (entries.first()?, entries.last()?);
+            let place = Place::of_partition(&first.partition);
+            Some(Self { place, first: number_of(first.position), last: number_of(last.position) })
+        };
+        partitions.filter_map(stretch).collect()
     }
 }
 
@@ -85,19 +108,8 @@ pub(super) async fn record_partitions_once(
         .map_err(failed)
 }
 
-pub(super) async fn append(connection: &mut SqliteConnection, entries: &str) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO stream_entries (topic, partition, specversion, id, source, type, subject, time, \
-         datacontenttype, partitionkey, sequence, traceparent, tracestate, recordedtime, data) \
-         SELECT value ->> 'topic', value ->> 'partition', value ->> 'specversion', value ->> 'id', \
-         value ->> 'source', value ->> 'type', value ->> 'subject', value ->> 'time', \
-         value ->> 'datacontenttype', value ->> 'partitionkey', value ->> 'sequence', \
-         value ->> 'traceparent', value ->> 'tracestate', value ->> 'recordedtime', value ->> 'data' FROM json_each(?1) ORDER BY key",
-    )
-    .bind(entries)
-    .execute(connection)
-    .await
-    .map_err(failed)?;
+pub(super) async fn append(connection: &mut SqliteConnection, entries: &[Entry<'_>]) -> Result<(), Error> {
+    APPEND.execute(connection, entries, Entry::bind).await?;
     Ok(())
 }
 

@@ -6,10 +6,14 @@ use factline_pipeline::{
     outage::Error,
 };
 use serde::Serialize;
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Row as _, SqliteConnection, error::BoxDynError, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use super::{failed, json, parsed_in, text_of, time_in};
+use super::{
+    failed, json, parsed_in,
+    rows::{Insert, Parameters},
+    text_of, time_in,
+};
 
 /// Merges what the events state into what is known.
 pub(super) async fn record(connection: &mut SqliteConnection, new: &[&Recording]) -> Result<(), Error> {
@@ -91,69 +95,37 @@ async fn strengthen(connection: &mut SqliteConnection, strengthened: &[(Uuid, f3
     Ok(())
 }
 
-#[derive(Serialize)]
-struct FactRow<'a> {
-    id: Uuid,
-    identity: Uuid,
-    subject: &'a str,
-    predicate: &'a str,
-    object: &'a str,
-    confidence: f32,
-    valid_from: String,
-    valid_to: Option<String>,
-    superseded_by: Option<Uuid>,
-    event_id: Uuid,
-    conversation_id: &'a str,
-    message_id: &'a str,
-    quote: &'a str,
-    span_start: u32,
-    span_end: u32,
-    extractor: &'a str,
-    extractor_version: u16,
-}
-
-impl<'a> FactRow<'a> {
-    fn of(new: &NewFact<'a>) -> Self {
-        Self {
-            id: new.id,
-            identity: new.identity,
-            subject: &new.fact.subject,
-            predicate: &new.fact.predicate,
-            object: &new.fact.object,
-            confidence: new.confidence,
-            valid_from: text_of(new.fact.valid_from),
-            valid_to: new.valid_to.map(text_of),
-            superseded_by: new.superseded_by,
-            event_id: new.event_id,
-            conversation_id: new.conversation_id,
-            message_id: new.message_id,
-            quote: &new.fact.quote,
-            span_start: new.fact.span_start,
-            span_end: new.fact.span_end,
-            extractor: new.fact.extractor,
-            extractor_version: new.fact.extractor_version,
-        }
-    }
-}
+static INSERT: Insert = Insert::new(
+    "INSERT INTO facts (id, identity, subject, predicate, object, confidence, valid_from, valid_to, superseded_by, \
+     event_id, conversation_id, message_id, quote, span_start, span_end, extractor, extractor_version, recorded_at)",
+    17,
+    concat!("*, ", now_once!()),
+    "",
+);
 
 async fn insert(connection: &mut SqliteConnection, facts: &[NewFact<'_>]) -> Result<(), Error> {
-    if facts.is_empty() {
-        return Ok(());
-    }
-    let rows: Vec<FactRow<'_>> = facts.iter().map(FactRow::of).collect();
-    sqlx::query(
-        "INSERT INTO facts (id, identity, subject, predicate, object, confidence, valid_from, valid_to, \
-         superseded_by, event_id, conversation_id, message_id, quote, span_start, span_end, extractor, \
-         extractor_version) \
-         SELECT value ->> 'id', value ->> 'identity', value ->> 'subject', value ->> 'predicate', \
-         value ->> 'object', value ->> 'confidence', value ->> 'valid_from', value ->> 'valid_to', \
-         value ->> 'superseded_by', value ->> 'event_id', value ->> 'conversation_id', value ->> 'message_id', \
-         value ->> 'quote', value ->> 'span_start', value ->> 'span_end', value ->> 'extractor', \
-         value ->> 'extractor_version' FROM json_each(?1) ORDER BY key",
-    )
-    .bind(json(&rows)?)
-    .execute(connection)
-    .await
-    .map_err(failed)?;
+    INSERT.execute(connection, facts, bind).await?;
     Ok(())
+}
+
+/// In the order of the columns of [`INSERT`].
+fn bind(new: &NewFact<'_>, parameters: &mut Parameters) -> Result<(), BoxDynError> {
+    parameters.add(new.id.to_string())?;
+    parameters.add(new.identity.to_string())?;
+    parameters.add(&*new.fact.subject)?;
+    parameters.add(&*new.fact.predicate)?;
+    parameters.add(&*new.fact.object)?;
+    // As it is written, 0.9, not as the nearest number of half the width.
+    parameters.add(new.confidence.to_string().parse::<f64>()?)?;
+    parameters.add(text_of(new.fact.valid_from))?;
+    parameters.add(new.valid_to.map(text_of))?;
+    parameters.add(new.superseded_by.map(|id| id.to_string()))?;
+    parameters.add(new.event_id.to_string())?;
+    parameters.add(new.conversation_id)?;
+    parameters.add(new.message_id)?;
+    parameters.add(&*new.fact.quote)?;
+    parameters.add(new.fact.span_start)?;
+    parameters.add(new.fact.span_end)?;
+    parameters.add(new.fact.extractor)?;
+    parameters.add(new.fact.extractor_version)
 }

@@ -86,17 +86,19 @@ pub(super) async fn select_undelivered_rows(
 pub(super) async fn make_pending(
     connection: &mut SqliteConnection,
     reader: &Reader,
-    places: &str,
+    stretches: &str,
 ) -> Result<(), Error> {
     sqlx::query(concat!(
         "INSERT INTO stream_pending (group_name, topic, partition, entry, consumer, delivered_at) \
-         SELECT ?1, value ->> 'topic', value ->> 'partition', value ->> 'entry', ?2, ",
-        now!(),
-        " FROM json_each(?3) WHERE true ON CONFLICT DO NOTHING",
+         SELECT ?1, e.topic, e.partition, e.entry, ?2, ",
+        now_once!(),
+        " FROM json_each(?3) AS s CROSS JOIN stream_entries AS e \
+         ON e.topic = s.value ->> 'topic' AND e.partition = s.value ->> 'partition' \
+         AND e.entry BETWEEN s.value ->> 'first' AND s.value ->> 'last' WHERE true ON CONFLICT DO NOTHING",
     ))
     .bind(&reader.group)
     .bind(&reader.consumer)
-    .bind(places)
+    .bind(stretches)
     .execute(connection)
     .await
     .map_err(failed)?;
@@ -107,16 +109,15 @@ pub(super) async fn make_pending(
 pub(super) async fn advance_group(
     connection: &mut SqliteConnection,
     group: &str,
-    places: &str,
+    stretches: &str,
 ) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO stream_groups (group_name, topic, partition, last_delivered) \
-         SELECT ?1, value ->> 'topic', value ->> 'partition', max(value ->> 'entry') FROM json_each(?2) \
-         WHERE true GROUP BY 2, 3 \
+         SELECT ?1, value ->> 'topic', value ->> 'partition', value ->> 'last' FROM json_each(?2) WHERE true \
          ON CONFLICT DO UPDATE SET last_delivered = max(last_delivered, excluded.last_delivered)",
     )
     .bind(group)
-    .bind(places)
+    .bind(stretches)
     .execute(connection)
     .await
     .map_err(failed)?;
@@ -224,7 +225,7 @@ pub(super) async fn select_stranded(
 }
 
 pub(super) async fn delete_pending(
-    connection: &mut SqliteConnection,
+    writer: &SqlitePool,
     group: &str,
     partition: &Partition,
     numbers: &str,
@@ -237,7 +238,7 @@ pub(super) async fn delete_pending(
     .bind(&*partition.topic)
     .bind(partition.number)
     .bind(numbers)
-    .execute(connection)
+    .execute(writer)
     .await
     .map_err(failed)?;
     Ok(())

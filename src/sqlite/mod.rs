@@ -1,6 +1,7 @@
 //! The embedded adapters: outbox, stream and store in one SQLite file. All SQL for SQLite lives in this folder.
 //!
-//! Batches go to the database as one JSON array in one statement (`json_each`), as PostgreSQL gets them as arrays.
+//! What is inserted in batches goes to the database as rows of parameters (`rows`); lists of ids and other small things
+//! as one JSON array (`json_each`).
 //!
 //! # Layout
 //!
@@ -25,6 +26,13 @@ macro_rules! now {
     };
 }
 
+/// The same, looked up once in a statement however many rows it is about.
+macro_rules! now_once {
+    () => {
+        concat!("(SELECT ", now!(), ")")
+    };
+}
+
 mod attempts;
 pub mod bare;
 pub mod database;
@@ -40,6 +48,7 @@ pub mod migrations;
 mod operator_log;
 pub mod outbox;
 mod records;
+mod rows;
 mod server;
 pub mod store;
 pub mod stream;

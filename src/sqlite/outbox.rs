@@ -63,10 +63,8 @@ impl Outbox {
 
     /// Runs a statement that changes rows; says how many.
     async fn change(&self, sql: &Arc<str>, batch: String) -> Result<u64, Error> {
-        let mut transaction = self.database.write().await?;
         let query = sqlx::query(AssertSqlSafe(sql.clone())).bind(batch);
-        let changed = query.execute(&mut *transaction).await.map_err(failed)?;
-        transaction.commit().await.map_err(failed)?;
+        let changed = query.execute(self.database.writer()).await.map_err(failed)?;
         Ok(changed.rows_affected())
     }
 }
@@ -302,7 +300,7 @@ pub(super) struct Statements {
 impl Statements {
     pub(super) fn new(table: &str) -> Self {
         let table = format!("\"{}\"", table.replace('"', "\"\""));
-        let now = now!();
+        let now = now_once!();
         let settled_before = |status| {
             format!(
                 "SELECT id, event_id, topic, key, created_at, processed_at FROM {table} \

@@ -12,11 +12,14 @@ use factline_pipeline::{
     ledger::{Horizons, Ledger, Outcome, Recorded, Recording},
     outage::Error,
 };
-use serde::Serialize;
-use sqlx::SqliteConnection;
+use sqlx::{SqliteConnection, error::BoxDynError};
 use uuid::Uuid;
 
-use super::{Database, attempts, dead_letters, facts, failed, horizons, json, leases, text_of, unavailable};
+use super::{
+    Database, attempts, dead_letters, facts, failed, horizons, json, leases,
+    rows::{Insert, Parameters},
+    text_of, unavailable,
+};
 use crate::{
     failpoints::{self, Step},
     nul::without_nul,
@@ -146,7 +149,6 @@ impl Ledger for Store {
     }
 }
 
-#[derive(Serialize)]
 pub(super) struct LedgerRow<'a> {
     event_id: Uuid,
     topic: Cow<'a, str>,
@@ -185,6 +187,21 @@ impl<'a> LedgerRow<'a> {
                 ..Self::default()
             }),
         }
+    }
+
+    /// In the order of the columns of [`INSERT_LEDGER`].
+    fn bind(&self, group: &str, parameters: &mut Parameters) -> Result<(), BoxDynError> {
+        parameters.add(group)?;
+        parameters.add(self.event_id.to_string())?;
+        parameters.add(&*self.topic)?;
+        parameters.add(self.partition)?;
+        parameters.add(self.position.as_deref())?;
+        parameters.add(&*self.event_type)?;
+        parameters.add(self.outcome)?;
+        parameters.add(i64::try_from(self.facts)?)?;
+        parameters.add(self.attempts)?;
+        parameters.add(self.occurred_at.as_deref())?;
+        parameters.add(self.traceparent.as_deref())
     }
 
     /// A dead letter's own row must not be refused for what the letter is about.
@@ -227,31 +244,42 @@ pub(super) async fn insert_ledger_rows(
     group: &str,
     rows: &[LedgerRow<'_>],
 ) -> Result<HashSet<Uuid>, Error> {
-    let inserted: Vec<String> = sqlx::query_scalar(
-        "INSERT INTO event_ledger (consumer_group, event_id, topic, partition, position, event_type, outcome, \
-         facts, attempts, occurred_at, traceparent) \
-         SELECT ?1, value ->> 'event_id', value ->> 'topic', value ->> 'partition', value ->> 'position', \
-         value ->> 'event_type', value ->> 'outcome', value ->> 'facts', value ->> 'attempts', \
-         value ->> 'occurred_at', value ->> 'traceparent' FROM json_each(?2) WHERE true ORDER BY key \
-         ON CONFLICT (consumer_group, event_id) DO NOTHING RETURNING event_id",
-    )
-    .bind(group)
-    .bind(json(rows)?)
-    .fetch_all(connection)
-    .await
-    .map_err(failed)?;
+    let inserted =
+        INSERT_LEDGER.execute(connection, rows, |row, parameters| row.bind(group, parameters)).await?;
+    let ids: HashSet<Uuid> = rows.iter().map(|row| row.event_id).collect();
+    if inserted == ids.len() as u64 {
+        return Ok(ids);
+    }
+    // Nobody else can have inserted any since: they are the last ones.
+    let inserted: Vec<String> =
+        sqlx::query_scalar("SELECT event_id FROM event_ledger ORDER BY rowid DESC LIMIT ?1")
+            .bind(i64::try_from(inserted).unwrap_or(i64::MAX))
+            .fetch_all(connection)
+            .await
+            .map_err(failed)?;
     inserted.iter().map(|id| Uuid::parse_str(id)).collect::<Result<_, _>>().map_err(unavailable)
 }
 
-#[derive(Serialize)]
-struct ConversationRow<'a> {
-    conversation_id: &'a str,
-    title: Option<&'a str>,
-    title_source: Option<&'a str>,
-    messages: i64,
-    checksum: i64,
-    watermark_ms: i64,
-}
+static INSERT_LEDGER: Insert = Insert::new(
+    "INSERT INTO event_ledger (consumer_group, event_id, topic, partition, position, event_type, outcome, facts, \
+     attempts, occurred_at, traceparent, processed_at)",
+    11,
+    concat!("*, ", now_once!()),
+    "ON CONFLICT (consumer_group, event_id) DO NOTHING",
+);
+
+// SQLite has no exclusive or: it is the bits that either has without those that both have.
+static UPDATE_CONVERSATIONS: Insert = Insert::new(
+    "INSERT INTO conversations AS c (conversation_id, title, title_source, message_count, checksum, watermark_ms, \
+     updated_at)",
+    6,
+    concat!("*, ", now_once!()),
+    "ON CONFLICT (conversation_id) DO UPDATE SET \
+     title_source = CASE WHEN c.title IS NULL THEN excluded.title_source ELSE c.title_source END, \
+     title = coalesce(c.title, excluded.title), message_count = c.message_count + excluded.message_count, \
+     checksum = (c.checksum | excluded.checksum) & ~(c.checksum & excluded.checksum), \
+     watermark_ms = max(c.watermark_ms, excluded.watermark_ms), updated_at = excluded.updated_at",
+);
 
 /// Counts the messages, moves the watermarks, keeps the first titles.
 pub(super) async fn update_conversations(
@@ -259,32 +287,14 @@ pub(super) async fn update_conversations(
     new: &[&Recording],
 ) -> Result<(), Error> {
     let changes = conversation::changes(new.iter().copied());
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let rows = changes.iter().map(|change| ConversationRow {
-        conversation_id: change.conversation_id,
-        title: change.title.map(|title| title.text.as_str()),
-        title_source: change.title.map(|title| title.source),
-        messages: change.messages,
-        checksum: change.checksum,
-        watermark_ms: change.watermark_ms,
-    });
-    // SQLite has no exclusive or: it is the bits that either has without those that both have.
-    sqlx::query(concat!(
-        "INSERT INTO conversations AS c (conversation_id, title, title_source, message_count, checksum, watermark_ms) \
-         SELECT value ->> 'conversation_id', value ->> 'title', value ->> 'title_source', value ->> 'messages', \
-         value ->> 'checksum', value ->> 'watermark_ms' FROM json_each(?1) WHERE true \
-         ON CONFLICT (conversation_id) DO UPDATE SET \
-         title_source = CASE WHEN c.title IS NULL THEN excluded.title_source ELSE c.title_source END, \
-         title = coalesce(c.title, excluded.title), message_count = c.message_count + excluded.message_count, \
-         checksum = (c.checksum | excluded.checksum) & ~(c.checksum & excluded.checksum), \
-         watermark_ms = max(c.watermark_ms, excluded.watermark_ms), updated_at = ",
-        now!(),
-    ))
-    .bind(json(&rows.collect::<Vec<_>>())?)
-    .execute(connection)
-    .await
-    .map_err(failed)?;
+    let bind = |change: conversation::Change<'_>, parameters: &mut Parameters| {
+        parameters.add(change.conversation_id)?;
+        parameters.add(change.title.map(|title| title.text.as_str()))?;
+        parameters.add(change.title.map(|title| title.source))?;
+        parameters.add(change.messages)?;
+        parameters.add(change.checksum)?;
+        parameters.add(change.watermark_ms)
+    };
+    UPDATE_CONVERSATIONS.execute(connection, changes, bind).await?;
     Ok(())
 }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Database, deployment,
-    entries::{self, Entry, Place},
+    entries::{self, Entry, Place, Stretch},
     failed, groups, json,
 };
 use crate::failpoints::{self, Step};
@@ -63,10 +63,9 @@ impl Stream {
     ) -> Result<Vec<Delivered>, Error> {
         let mut transaction = self.database.write().await?;
         let delivered = groups::select_undelivered(&mut transaction, &reader.group, places, limit).await?;
-        let places: Vec<Place<'_>> = delivered.iter().map(Place::of_entry).collect();
-        let places = json(&places)?;
-        groups::make_pending(&mut transaction, reader, &places).await?;
-        groups::advance_group(&mut transaction, &reader.group, &places).await?;
+        let stretches = json(&Stretch::all_of(&delivered))?;
+        groups::make_pending(&mut transaction, reader, &stretches).await?;
+        groups::advance_group(&mut transaction, &reader.group, &stretches).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(delivered)
     }
@@ -81,7 +80,7 @@ impl EventStream for Stream {
         let written: BTreeSet<Place<'_>> = entries.iter().map(Place::of_new).collect();
         failpoints::pass(Step::BeforeAppend)?;
         let mut transaction = self.database.write().await?;
-        entries::append(&mut transaction, &json(&entries)?).await?;
+        entries::append(&mut transaction, &entries).await?;
         let fullest = entries::fullest_at_cap(&mut transaction, &json(&written)?, self.max_length).await?;
         transaction.commit().await.map_err(failed)?;
         self.database.appended().notify_waiters();
@@ -171,9 +170,7 @@ impl EventStream for Stream {
     ) -> Result<(), Error> {
         let numbers: Vec<i64> = positions.iter().copied().map(entries::number_of).collect();
         failpoints::pass(Step::BeforeAcknowledge)?;
-        let mut transaction = self.database.write().await?;
-        groups::delete_pending(&mut transaction, group, partition, &json(&numbers)?).await?;
-        transaction.commit().await.map_err(failed)?;
+        groups::delete_pending(self.database.writer(), group, partition, &json(&numbers)?).await?;
         failpoints::pass(Step::AfterAcknowledge)
     }
 
