@@ -22,8 +22,14 @@ impl Bare {
 impl BareStore for Bare {
     async fn record(&mut self, group: &str, batch: &[Recording]) -> Result<(), Error> {
         let mut transaction = self.0.begin().await.map_err(failed)?;
-        let mut new_ids = LedgerRows::of_recordings(batch).insert(&mut transaction, group).await?;
-        let new: Vec<&Recording> = batch.iter().filter(|one| new_ids.remove(&one.event_id)).collect();
+        let mut new: Vec<&Recording> = batch.iter().collect();
+        let rows = LedgerRows::of_recordings(batch);
+        if rows.are_worth_copying() {
+            rows.copy(&mut transaction, group).await?;
+        } else {
+            let mut new_ids = rows.insert(&mut transaction, group).await?;
+            new.retain(|one| new_ids.remove(&one.event_id));
+        }
         facts::record(&mut transaction, &new).await?;
         conversations::update(&mut transaction, &new).await?;
         transaction.commit().await.map_err(failed)

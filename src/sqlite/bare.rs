@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     Database, count,
-    entries::{self, Entry, Place},
+    entries::{self, Entry, Place, Stretch},
     facts, failed, groups, json,
     outbox::Statements,
     parsed_in,
@@ -96,7 +96,7 @@ impl BareStream for Bare {
         let partition = |event: &Event| partition_of(&event.key, self.count());
         let entries: Vec<Entry<'_>> =
             events.iter().map(|event| Entry { event, partition: partition(event) }).collect();
-        let (entries, places) = (json(&entries)?, self.places()?);
+        let places = self.places()?;
         let mut transaction = self.database.write().await?;
         entries::append(&mut transaction, &entries).await?;
         entries::fullest_at_cap(&mut transaction, &places, self.max_length).await?;
@@ -108,15 +108,14 @@ impl BareStream for Bare {
         let mut transaction = self.database.write().await?;
         let read = read(&mut transaction, group, &places, limit).await?;
         let reader = Reader { group: group.to_owned(), consumer: "bare".into() };
-        let places: Vec<Place<'_>> = read
-            .iter()
-            .filter_map(|read| {
-                Some(Place::at(self.partitions.get(usize::from(read.partition))?, read.position))
-            })
-            .collect();
-        let places = json(&places)?;
-        groups::make_pending(&mut transaction, &reader, &places).await?;
-        groups::advance_group(&mut transaction, group, &places).await?;
+        let by_partition = by_partition(&read);
+        let stretch = |(number, positions): (&u16, &Vec<Position>)| {
+            let partition = self.partitions.get(usize::from(*number))?;
+            Some(Stretch::of(partition, *positions.first()?, *positions.last()?))
+        };
+        let stretches = json(&by_partition.iter().filter_map(stretch).collect::<Vec<_>>())?;
+        groups::make_pending(&mut transaction, &reader, &stretches).await?;
+        groups::advance_group(&mut transaction, group, &stretches).await?;
         transaction.commit().await.map_err(failed)?;
         if read.is_empty() {
             tokio::time::sleep(WAIT).await;

@@ -75,13 +75,16 @@ pub(super) struct Stretch<'a> {
 }
 
 impl<'a> Stretch<'a> {
+    pub(super) fn of(partition: &'a Partition, first: Position, last: Position) -> Self {
+        Self { place: Place::of_partition(partition), first: number_of(first), last: number_of(last) }
+    }
+
     /// Of entries in the order of their partitions and numbers, one for each partition.
     pub(super) fn all_of(delivered: &'a [Delivered]) -> Vec<Self> {
         let partitions = delivered.chunk_by(|one, next| one.partition == next.partition);
         let stretch = |entries: &'a [Delivered]| {
             let (first, last) = (entries.first()?, entries.last()?);
-            let place = Place::of_partition(&first.partition);
-            Some(Self { place, first: number_of(first.position), last: number_of(last.position) })
+            Some(Self::of(&first.partition, first.position, last.position))
         };
         partitions.filter_map(stretch).collect()
     }
