@@ -17,7 +17,7 @@ use crate::{
     telemetry::Exposition,
 };
 
-const CONVERSATIONS: &str = include_str!("../../examples/conversations.jsonl");
+pub(super) const CONVERSATIONS: &str = include_str!("../../examples/conversations.jsonl");
 
 /// Longer than this it never takes unless something is broken.
 const DEADLINE: Duration = Duration::from_secs(12);

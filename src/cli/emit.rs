@@ -21,7 +21,11 @@ use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
 
 use super::{Verdict, print, print_json, progress, table::counted};
-use crate::{app::Opener, config::Config, incoming};
+use crate::{
+    app::Opener,
+    config::{self, Config},
+    incoming,
+};
 
 /// No doc comment, for help shows backticks as they are.
 const FILE_HELP: &str = "Read events from a file, a JSON object a line: a payload, a CloudEvent, or {\"topic\", \"key\", \
@@ -171,6 +175,21 @@ struct Line {
     occurred_at: Option<DateTime<Utc>>,
     traceparent: Option<String>,
     tracestate: Option<String>,
+}
+
+/// One line of a file of events, as `emit --file` takes it without any other option.
+pub(super) fn event_of_line(text: &str, source: &config::Source) -> anyhow::Result<NewEvent> {
+    let arguments = Arguments {
+        payload: None,
+        file: None,
+        from_line: 1,
+        topic: "chat".to_owned(),
+        key: None,
+        event_type: chat::EVENT_TYPE.to_owned(),
+        event_id: None,
+        json: false,
+    };
+    arguments.event_of(&incoming::Reader::new(source), text)
 }
 
 impl Arguments {

@@ -11,9 +11,11 @@ pub use misbehave::Misbehave;
 pub use patterns::Patterns;
 pub use title::Title;
 
+pub mod adversarial;
 mod misbehave;
 mod patterns;
 mod title;
+mod work;
 
 /// Every kind that [`build`] knows, in the order in which they are documented.
 pub const KINDS: [&str; 3] = [patterns::NAME, title::NAME, misbehave::NAME];

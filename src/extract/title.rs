@@ -13,7 +13,7 @@ use factline_pipeline::{
     fact::{self, Extraction},
 };
 
-use super::is_from_user;
+use super::{is_from_user, work};
 
 /// The kind by which the configuration asks for it.
 pub(super) const NAME: &str = "title";
@@ -179,6 +179,7 @@ struct Opening {
 impl Opening {
     /// Adds a word, and says whether any more of them could change the title.
     fn add(&mut self, word: &str) -> ControlFlow<()> {
+        work::did(word.len());
         if !self.plain.is_empty() {
             self.plain.push(' ');
         }
@@ -246,6 +247,7 @@ fn without_link_targets(line: &str) -> Cow<'_, str> {
     let mut text = String::with_capacity(line.len());
     let mut rest = line;
     while let Some((before, after)) = rest.split_once("](") {
+        work::did(rest.len() - after.len());
         let Some((_, behind)) = after.split_once(')') else { break };
         text.push_str(&before.replacen('[', "", 1));
         rest = behind;
@@ -283,6 +285,7 @@ struct SmallTalk {
 
 impl SmallTalk {
     fn add(&mut self, text: &str) {
+        work::did(text.len());
         let separates = |c: char| !c.is_alphanumeric() && c != '\'' && c != '’';
         for word in text.split(separates).filter(|word| !word.is_empty()) {
             let word = if word.is_ascii() {

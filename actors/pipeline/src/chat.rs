@@ -132,7 +132,7 @@ mod tests {
     fn what_the_payload_leaves_out_comes_from_the_event() {
         let event = event(r#"{"content": "hello", "speaker": " "}"#);
         let message = Message::parse(&event).unwrap();
-        assert_eq!((message.conversation_id.as_str(), message.role.as_str()), ("c-1", "user"));
+        assert_eq!((&*message.conversation_id, &*message.role), ("c-1", "user"));
         assert_eq!((message.message_id, message.speaker), (event.id.to_string().into(), None));
         assert_eq!(message.sent_at, event.occurred_at);
     }
@@ -140,8 +140,9 @@ mod tests {
     #[test]
     fn ids_may_be_numbers_and_times_floats() {
         let payload = r#"{"content": "x", "conversation_id": 7, "message_id": 8, "sent_at": 1769067099.568}"#;
-        let message = Message::parse(&event(payload)).unwrap();
-        assert_eq!((message.conversation_id.as_str(), message.message_id.as_str()), ("7", "8"));
+        let event = event(payload);
+        let message = Message::parse(&event).unwrap();
+        assert_eq!((&*message.conversation_id, &*message.message_id), ("7", "8"));
         assert_eq!(message.sent_at.timestamp_millis(), 1_769_067_099_568);
     }
 

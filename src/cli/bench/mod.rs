@@ -11,7 +11,7 @@
 //! - `meter`: processor time, memory and log bytes; `verify`: whether everything was done once and in order;
 //! - `floor`, with `handwritten`: the bare loops;
 //! - `rounds`, `report`: what is repeated, and what is made of it; `watch`: how far a daemon has got;
-//! - the benchmarks: `relay`, `consume`, `end_to_end`, `backlog`, `idle`.
+//! - the benchmarks: `relay`, `consume`, `end_to_end`, `backlog`, `idle`; without a lab `extract`.
 
 use std::path::PathBuf;
 
@@ -26,6 +26,7 @@ mod backlog;
 mod child;
 mod consume;
 mod end_to_end;
+mod extract;
 mod floor;
 mod handwritten;
 mod idle;
@@ -56,6 +57,8 @@ enum Bench {
     Backlog(backlog::Arguments),
     /// What an idle daemon costs, and how soon it is ready
     Idle(idle::Arguments),
+    /// What reading a message costs, from its payload to its facts and title; needs no server
+    Extract(extract::Arguments),
     /// Becomes the daemon under test; for the benchmarks themselves
     #[command(hide = true)]
     Child(child::Arguments),
@@ -112,6 +115,10 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
 
 /// The lab is kept by the caller, who tidies up when this was ended half-way.
 async fn measure(bench: &Bench, config: &Config, lab: &mut Option<Lab>) -> anyhow::Result<Verdict> {
+    if let Bench::Extract(arguments) = bench {
+        extract::run(arguments, config).await?.print()?;
+        return Ok(Verdict::Done);
+    }
     let lab = lab.insert(Lab::new(config)?);
     lab.set_up().await?;
     let report = match bench {
@@ -120,7 +127,7 @@ async fn measure(bench: &Bench, config: &Config, lab: &mut Option<Lab>) -> anyho
         Bench::EndToEnd(common) => end_to_end::run(lab, common).await?,
         Bench::Backlog(arguments) => backlog::run(lab, arguments).await?,
         Bench::Idle(arguments) => idle::run(lab, arguments).await?,
-        Bench::Child(_) => unreachable!("was done before the configuration was loaded"),
+        Bench::Extract(_) | Bench::Child(_) => unreachable!("needs no lab"),
     };
     report.print()?;
     Ok(Verdict::Done)

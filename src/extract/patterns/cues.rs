@@ -1,5 +1,6 @@
 //! All cues as one tree of words, so that each position of a message is compared with all of them at once.
 
+use super::super::work;
 use super::{
     lexicon::{Class, Lexicon, Word},
     relation::Relation,
@@ -118,6 +119,7 @@ impl Cues {
         adverbs: usize,
         found: &mut Vec<Found>,
     ) {
+        work::did(1);
         let branch = &self.branches[node.0];
         found.extend(branch.relations.iter().map(|relation| Found { relation, end: at, meant }));
         let Some(token) = tokens.get(at) else { return };

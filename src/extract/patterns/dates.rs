@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc, Weekday};
 
+use super::super::work;
 use super::{
     calendar::{Calendar, Meaning, both, future, past, since},
     lexicon::Class,
@@ -306,6 +307,7 @@ impl Reader<'_, '_> {
     }
 
     fn word(&self, at: usize) -> &str {
+        work::did(1);
         self.text.tokens.get(at).map_or("", |token| self.text.written(token))
     }
 

@@ -8,6 +8,7 @@ use factline_pipeline::{
     fact::{Fact, Scope},
 };
 
+use super::super::work;
 use super::{
     NAME, VERSION,
     lexicon::Class,
@@ -70,6 +71,7 @@ impl<'t> Drafts<'t> {
             extractor: NAME,
             extractor_version: VERSION,
         };
+        work::did(self.found.len());
         let known = |Draft { fact: known, .. }: &Draft| {
             known.subject == fact.subject && known.predicate == fact.predicate && known.object == fact.object
         };

@@ -45,6 +45,9 @@ mod subjects;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(super) use {tests::samples_of_cues, text::MAX_CONSIDERED};
+
 /// The kind by which the configuration asks for it, and the extractor's name in every fact.
 pub(super) const NAME: &str = "patterns";
 

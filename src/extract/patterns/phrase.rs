@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::super::work;
 use super::{
     dates::Moment,
     lexicon::{Class, Lexicon, Word},
@@ -65,6 +66,7 @@ pub(super) struct Phrases<'t, 'a> {
 
 impl Phrases<'_, '_> {
     pub(super) fn token(&self, at: usize) -> Option<&Token> {
+        work::did(1);
         self.text.tokens[..self.limit].get(at)
     }
 
@@ -246,7 +248,8 @@ impl Phrases<'_, '_> {
             Class::Felt,
             Class::Courtesy,
         ];
-        let before = self.text.tokens[..at].iter().rev().find(|token| !token.is(Class::Adverb));
+        let mut before = self.text.tokens[..at].iter().rev().inspect(|_| work::did(1));
+        let before = before.find(|token| !token.is(Class::Adverb));
         let governed = before.is_some_and(|last| last.is_any(&governs));
         let subject_of_a_verb = next.is(Class::Asks) && next.is(Class::Finite);
         subject_of_a_verb

@@ -10,6 +10,7 @@ use factline_pipeline::{
     fact::{Cardinality, Fact},
 };
 
+use super::super::work;
 use super::{
     Patterns,
     calendar::Meaning,
@@ -80,6 +81,7 @@ impl<'t, 'a> Scan<'t, 'a> {
     }
 
     fn read_sentence(&mut self, tokens: Range<usize>) {
+        work::did(tokens.len());
         let conditional = self.text.tokens[tokens.clone()].iter().any(|token| token.is(Class::Condition));
         let mut sentence =
             Sentence { tokens: tokens.clone(), asserted: true, conditional, lead: None, joint: None };
@@ -283,10 +285,12 @@ impl<'t, 'a> Scan<'t, 'a> {
     }
 
     pub(super) fn is(&self, at: usize, class: Class) -> bool {
+        work::did(1);
         self.text.tokens.get(at).is_some_and(|token| token.is(class))
     }
 
     pub(super) fn says(&self, at: usize, word: &str) -> bool {
+        work::did(1);
         self.text.tokens.get(at).is_some_and(|token| self.text.written(token).eq_ignore_ascii_case(word))
     }
 }

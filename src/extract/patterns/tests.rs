@@ -6,7 +6,7 @@ use factline_pipeline::{
     fact::{Fact, Scope},
 };
 
-use super::Patterns;
+use super::{Patterns, lexicon::Class, words::LISTS};
 
 mod dates;
 mod limits;
@@ -39,6 +39,21 @@ fn found(content: &str) -> String {
         format!("{subject}{}: {}", fact.predicate, fact.object)
     };
     facts(content).into_iter().map(line).collect::<Vec<_>>().join("; ")
+}
+
+/// Words for every cue of the table, the first of each choice and of each class.
+pub(in super::super) fn samples_of_cues() -> impl Iterator<Item = String> {
+    let word_of = |class: Class| {
+        let list = LISTS.iter().find(|(listed, _)| *listed == class).map_or("Ada", |(_, words)| *words);
+        list.split([' ', '>']).next().unwrap_or_default()
+    };
+    let sample = move |cue: &str| {
+        let first = |step: &str| step.trim_end_matches('?').split('|').next().unwrap_or_default().to_owned();
+        let words = cue.split_whitespace().map(first);
+        let words = words.map(|word| Class::named(&word).map_or(word, |class| word_of(class).to_owned()));
+        words.collect::<Vec<_>>().join(" ")
+    };
+    super::relations::table().flat_map(|relation| relation.cues).map(move |cue| sample(cue))
 }
 
 fn check(table: &[(&str, &str)]) {

@@ -6,13 +6,14 @@
 
 use std::ops::Range;
 
+use super::super::work;
 use super::{
     lexicon::{Class, Lexicon},
     tokens::{self, Kind, Token},
 };
 
 /// What lies behind this many bytes is not read: nobody introduces themselves that late.
-pub(super) const MAX_CONSIDERED: usize = 64 * 1024;
+pub(in crate::extract) const MAX_CONSIDERED: usize = 64 * 1024;
 
 /// A message, cut up.
 #[derive(Debug)]
@@ -53,6 +54,7 @@ impl<'a> Text<'a> {
     /// "I moved to Rome, have you been there?" states something up to the comma; most questions do not.
     fn statement_before_question(&self, from: usize, to: usize, lexicon: &Lexicon) -> usize {
         let tokens = &self.tokens[from..to];
+        work::did(tokens.len());
         let and = [lexicon.number("and"), lexicon.number("but"), lexicon.number("so")];
         let skipped = |token: &&Token| {
             !token.is_content() || token.is(Class::Interjection) || and.contains(&token.word)

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use super::super::work;
 use super::lexicon::{Class, Classes, Lexicon, Word};
 
 /// How far a closing quotation mark may be away, in bytes.
@@ -96,6 +97,7 @@ impl Reader<'_, '_> {
             // Control characters end a line, so that neither a quote nor an object can contain one.
             let control = control_behind(self.source, start);
             let end = control.as_ref().map_or(self.source.len(), |control| control.start);
+            work::did(end - start);
             let text = self.source[start..end].trim_start();
             if text.starts_with("```") {
                 in_code = !in_code;
@@ -140,6 +142,7 @@ impl Reader<'_, '_> {
         let single = close.contains(&'\'');
         let from = at + open.len_utf8();
         let limit = self.source.floor_char_boundary(end.min(from + MAX_QUOTATION));
+        work::did(limit - from);
         let inside = &self.source[from..limit];
         if single && !inside.starts_with(char::is_alphanumeric) {
             return None;
@@ -179,6 +182,7 @@ impl Reader<'_, '_> {
         }
         let limit = self.source.floor_char_boundary(end.min(at + MAX_ADDRESS));
         let chunk = self.source[at..limit].split([' ', '<', '>', '"', ',']).next().unwrap_or_default();
+        work::did(chunk.len());
         let kind =
             if chunk.starts_with("www.") || chunk.starts_with("http://") || chunk.starts_with("https://") {
                 Kind::Link
@@ -198,6 +202,7 @@ impl Reader<'_, '_> {
         loop {
             let plain = text.as_bytes()[offset..].iter().take_while(|byte| byte.is_ascii_alphanumeric());
             let run = plain.count();
+            work::did(run + 1);
             if run > 0 {
                 offset += run;
                 previous = char::from(text.as_bytes()[offset - 1]);
@@ -264,6 +269,7 @@ impl Reader<'_, '_> {
     }
 
     fn fold(&mut self, at: usize, end: usize) {
+        work::did(end - at);
         self.folded.clear();
         if self.source[at..end].is_ascii() {
             self.folded.push_str(&self.source[at..end]);

@@ -43,7 +43,7 @@ impl Extractor for Obedient {
 
     async fn extract(&self, _: &Event, message: &chat::Message) -> Result<Extraction, extractor::Error> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
-        match message.content.as_str() {
+        match &*message.content {
             "panic" => panic!("as told"),
             "fail" => Err(extractor::Error::Permanent("as told".into())),
             "fail for now" => Err(extractor::Error::Retryable("as told".into())),
