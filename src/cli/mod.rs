@@ -146,7 +146,12 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
         let telemetry = Telemetry::start(&config, "info,actix_server=warn")?;
         return actix::System::new().block_on(run::run(command, config, &telemetry));
     }
-    let level = if matches!(arguments.command, Command::Demo) { "error" } else { "warn" };
+    let level = match arguments.command {
+        Command::Demo => "error",
+        // What is slow there is meant to be, and connections to what is removed end.
+        Command::Bench(_) => "warn,sqlx=error",
+        _ => "warn",
+    };
     telemetry::log(config.telemetry.log_format, level);
     actix::System::new().block_on(async {
         match arguments.command {

@@ -41,7 +41,10 @@ impl Bare {
         for key in &self.keys {
             let create =
                 redis::cmd("XGROUP").arg("CREATE").arg(key).arg(group).arg("0").arg("MKSTREAM").take();
-            create.exec_async(&mut self.connection).await.map_err(failed)?;
+            match create.exec_async(&mut self.connection).await {
+                Err(error) if error.code() != Some("BUSYGROUP") => return Err(failed(error)),
+                _ => {}
+            }
         }
         Ok(())
     }

@@ -79,7 +79,8 @@ impl Child {
         // The file has everything that the environment said.
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
-            if name.starts_with("FACTLINE_") || name.starts_with("OTEL_") || name.ends_with("_URL") {
+            let configures = ["DATABASE_URL", "SOURCE_DATABASE_URL", "REDIS_URL"].contains(&&*name);
+            if configures || name.starts_with("FACTLINE_") || name.starts_with("OTEL_") {
                 command.env_remove(&*name);
             }
         }

@@ -104,7 +104,7 @@ mod tests {
             created_at: None,
             sequence: None,
             trace: None,
-            data: event.payload.into(),
+            data: event.payload,
         }
     }
 

@@ -20,7 +20,7 @@ use clap::Subcommand;
 
 use self::{lab::Lab, load::Load};
 use super::{Verdict, drill::End};
-use crate::config::Config;
+use crate::config::{Config, Service, service_of};
 
 mod backlog;
 mod child;
@@ -121,7 +121,7 @@ async fn measure(bench: &Bench, config: &Config, lab: &mut Option<Lab>) -> anyho
     }
     let lab = lab.insert(Lab::new(config)?);
     lab.set_up().await?;
-    let report = match bench {
+    let mut report = match bench {
         Bench::Relay(common) => relay::run(lab, common).await?,
         Bench::Consume(common) => consume::run(lab, common).await?,
         Bench::EndToEnd(common) => end_to_end::run(lab, common).await?,
@@ -129,6 +129,14 @@ async fn measure(bench: &Bench, config: &Config, lab: &mut Option<Lab>) -> anyho
         Bench::Idle(arguments) => idle::run(lab, arguments).await?,
         Bench::Extract(_) | Bench::Child(_) => unreachable!("needs no lab"),
     };
+    let Config { source, store, stream, .. } = config;
+    let elsewhere = "the server is not on this host";
+    if [&source.url, &store.url].into_iter().any(|url| service_of(url) == Some(Service::Postgres)) {
+        report.note_missing("processor, PostgreSQL", elsewhere);
+    }
+    if service_of(&stream.url) == Some(Service::Redis) {
+        report.note_missing("processor, Redis", elsewhere);
+    }
     report.print()?;
     Ok(Verdict::Done)
 }

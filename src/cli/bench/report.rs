@@ -95,6 +95,13 @@ impl Report {
         Self { bench, header, figures: samples.figures(), notes: Vec::new(), json }
     }
 
+    /// Says why a figure is left out, if it is.
+    pub(super) fn note_missing(&mut self, name: &str, why: &str) {
+        if !self.figures.iter().any(|figure| figure.name == name) {
+            self.notes.push(format!("{name} is left out: {why}"));
+        }
+    }
+
     pub(super) fn print(&self) -> anyhow::Result<()> {
         if self.json {
             return print_json(self);
@@ -161,6 +168,16 @@ mod tests {
         assert_eq!(told, [("rate", 20.0, 10.0, 30.0), ("even", 2.5, 1.0, 4.0)]);
         assert_eq!(figures[0].rounds, [30.0, 10.0, 20.0]);
         assert!(median(&[]).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_figure_that_is_left_out_is_told() {
+        let mut samples = Samples::default();
+        samples.add("there", "", 1.0);
+        let mut report = Report::new("idle", Vec::new(), samples, true);
+        report.note_missing("there", "no");
+        report.note_missing("gone", "it is elsewhere");
+        assert_eq!(report.notes, ["gone is left out: it is elsewhere"]);
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn batches_in(text: &str) -> BTreeMap<String, f64> {
     let values = |name: &str| -> BTreeMap<String, f64> {
         let prefix = format!("factline_batch_size_{name}{{");
         let lines = text.lines().filter_map(|line| line.strip_prefix(&prefix)?.rsplit_once("} "));
-        let step = |labels: &str| Some(labels.split_once("step=\"")?.1.split_once('"')?.0.to_owned());
+        let step = |labels: &str| Some(labels.split_once("stage=\"")?.1.split_once('"')?.0.to_owned());
         lines.filter_map(|(labels, value)| Some((step(labels)?, value.parse().ok()?))).collect()
     };
     let counts = values("count");
@@ -128,11 +128,11 @@ mod tests {
     #[test]
     fn a_batch_has_so_many_events_in_the_mean() {
         let text = "# TYPE factline_batch_size_events histogram\n\
-                    factline_batch_size_bucket{step=\"claim\",le=\"10\"} 2\n\
-                    factline_batch_size_sum{step=\"claim\"} 30\n\
-                    factline_batch_size_count{step=\"claim\"} 4\n\
-                    factline_batch_size_sum{step=\"mark\"} 0\n\
-                    factline_batch_size_count{step=\"mark\"} 0\n";
+                    factline_batch_size_bucket{stage=\"claim\",le=\"10\"} 2\n\
+                    factline_batch_size_sum{stage=\"claim\"} 30\n\
+                    factline_batch_size_count{stage=\"claim\"} 4\n\
+                    factline_batch_size_sum{stage=\"mark\"} 0\n\
+                    factline_batch_size_count{stage=\"mark\"} 0\n";
         assert_eq!(batches_in(text), BTreeMap::from([("claim".to_owned(), 7.5)]));
     }
 }
