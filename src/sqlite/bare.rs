@@ -124,13 +124,12 @@ impl BareStream for Bare {
     }
 
     async fn acknowledge(&mut self, group: &str, entries: &[Read]) -> Result<(), Error> {
-        let mut transaction = self.database.write().await?;
         for (number, positions) in by_partition(entries) {
             let Some(partition) = self.partitions.get(usize::from(number)) else { continue };
             let numbers: Vec<i64> = positions.into_iter().map(entries::number_of).collect();
-            groups::delete_pending(&mut transaction, group, partition, &json(&numbers)?).await?;
+            groups::delete_pending(self.database.writer(), group, partition, &json(&numbers)?).await?;
         }
-        transaction.commit().await.map_err(failed)
+        Ok(())
     }
 }
 

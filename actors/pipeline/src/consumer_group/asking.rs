@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use factline_supervision::Lifeline;
+use futures_util::future::try_join_all;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -180,9 +181,10 @@ pub(super) async fn acknowledge(
         positions.entry(partition).or_default().push(position);
     }
     let Params { stream, settings, .. } = &params;
-    for (partition, positions) in &positions {
+    // At once: a server that is far away is waited for once, not once for each partition.
+    let acknowledged = positions.iter().map(async |(partition, positions)| {
         let ack = || stream.acknowledge(&settings.group, partition, positions);
-        outage::ride_out(&life, &settings.outage, ack).await?;
-    }
-    Ok(())
+        outage::ride_out(&life, &settings.outage, ack).await
+    });
+    try_join_all(acknowledged).await.map(drop)
 }
