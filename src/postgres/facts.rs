@@ -20,7 +20,9 @@ pub(super) async fn record(connection: &mut PgConnection, new: &[&Recording]) ->
     identities.sort_unstable();
     identities.dedup();
     let current = select_current(connection, &identities).await?;
-    let changes = merge::merge(stated, current);
+    let mut changes = merge::merge(stated, current);
+    // In one order for all: of two that state the same new facts, one waits for the other, and never both.
+    changes.insert.sort_by_key(|fact| fact.identity);
     close(connection, &changes.close).await?;
     strengthen(connection, &changes.strengthen).await?;
     insert(connection, &changes.insert).await

@@ -16,6 +16,7 @@ use std::{error::Error as StdError, str::FromStr, time::Duration};
 use factline_pipeline::outage::Error;
 use sqlx::{
     PgPool,
+    error::DatabaseError,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -95,13 +96,22 @@ fn refuses_data(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Encode(_) => true,
         sqlx::Error::Database(error) => {
-            // Two transactions that state the same new fact race for it; the loser just tries again.
-            let race = error.constraint() == Some("facts_current");
             let code = error.code().unwrap_or_default();
-            !race && ["21", "22", "23", "54"].iter().any(|class| code.starts_with(class))
+            !is_race(error.as_ref()) && ["21", "22", "23", "54"].iter().any(|class| code.starts_with(class))
         }
         _ => false,
     }
+}
+
+/// Two transactions that state the same new fact race for it; the loser just tries again.
+fn is_race(refusal: &dyn DatabaseError) -> bool {
+    refusal.constraint() == Some("facts_current")
+}
+
+/// Whether running the same transaction again, at once, is all that it takes.
+fn was_lost_in_a_race(error: &Error) -> bool {
+    let Error::Unavailable { source, .. } = error else { return false };
+    matches!(source.downcast_ref(), Some(sqlx::Error::Database(refusal)) if is_race(refusal.as_ref()))
 }
 
 /// A table that is there and cannot be used as it is configured.

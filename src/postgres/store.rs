@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::{
     at_opening, attempts, conversations, database::Database, dead_letters, facts, failed, horizons, leases,
-    ledger_rows::LedgerRows, unusable,
+    ledger_rows::LedgerRows, unusable, was_lost_in_a_race,
 };
 use crate::failpoints::{self, Step};
 
@@ -33,6 +33,9 @@ pub const RELAY: &str = "relay";
 /// successor waits for.
 pub(super) const BEGIN: &str =
     "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '4s'; SET LOCAL statement_timeout = '10s'";
+
+/// How often a transaction is run again at once that lost a race; then it waits as in an outage.
+const MOST_RACES: u32 = 5;
 
 /// The store.
 #[derive(Debug, Clone)]
@@ -48,18 +51,34 @@ impl Store {
     pub fn new(database: impl Into<Database>) -> Self {
         Self { database: database.into(), repeats: Arc::default() }
     }
+
+    async fn record_on(
+        &self,
+        connection: &mut PgConnection,
+        group: &str,
+        fences: &[Fence],
+        batch: &[Recording],
+    ) -> Result<Recorded, Error> {
+        if !self.repeats.load(Ordering::Relaxed)
+            && let Some(recorded) = record_unless_repeated(connection, group, fences, batch).await?
+        {
+            return Ok(recorded);
+        }
+        record_what_is_new(connection, group, fences, batch).await
+    }
 }
 
 #[async_trait]
 impl Ledger for Store {
     async fn record(&self, group: &str, fences: &[Fence], batch: &[Recording]) -> Result<Recorded, Error> {
         let record = async |connection: &mut PgConnection| {
-            if !self.repeats.load(Ordering::Relaxed)
-                && let Some(recorded) = record_unless_repeated(connection, group, fences, batch).await?
-            {
-                return Ok(recorded);
+            let mut races = 0;
+            loop {
+                match self.record_on(connection, group, fences, batch).await {
+                    Err(error) if races < MOST_RACES && was_lost_in_a_race(&error) => races += 1,
+                    recorded => return recorded,
+                }
             }
-            record_what_is_new(connection, group, fences, batch).await
         };
         let recorded = self.database.timely(record).await?;
         self.repeats.store(recorded.duplicates > 0, Ordering::Relaxed);

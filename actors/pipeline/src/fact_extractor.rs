@@ -47,6 +47,8 @@ pub struct Params {
     pub tools: Tools,
     /// Where batches go.
     pub writer: Ref<LedgerWriter>,
+    /// Its number in the pool, from 0: the lane in which they are recorded.
+    pub lane: usize,
     /// Where tries that fail are counted.
     pub ledger: Arc<dyn Ledger>,
     /// How often an event is tried whose extraction fails for now, or that brings the process down.
@@ -293,7 +295,7 @@ async fn extract_batch(
         let fence = fence_of(params, &fences, &task.entry.partition);
         bench.parking.park(lane, Waiting { batch, fence, task }, due);
     }
-    deliver(params, RecordBatch { batch, fences, recordings, turn: None }).await
+    deliver(params, RecordBatch { batch, lane: params.lane, fences, recordings, turn: None }).await
 }
 
 /// Tries what has been waiting for its turn, and what waited behind it.
@@ -320,7 +322,8 @@ async fn try_due(
             Some(last) if last.batch == batch => last.recordings.push(recording),
             _ => {
                 let fences = fence.iter().cloned().collect();
-                batches.push(RecordBatch { batch, fences, recordings: vec![recording], turn: None });
+                let (lane, recordings) = (params.lane, vec![recording]);
+                batches.push(RecordBatch { batch, lane, fences, recordings, turn: None });
             }
         }
     }

@@ -3,7 +3,8 @@
 //! In: [`RecordBatch`] from the [`FactExtractor`](crate::fact_extractor::FactExtractor)s. Out: [`BatchRecorded`] to
 //! the [`ConsumerGroup`].
 //!
-//! Batches that wait while a transaction runs share the next one. During an outage the transaction is tried until
+//! Each extractor has a lane of its own: its batches are recorded one after the other, so that each partition's order
+//! holds, while another lane's transaction runs. Batches that wait in their lane share the next one. During an outage the transaction is tried until
 //! the store is back. Data that the store refuses is parted until the guilty event stands alone and becomes a dead
 //! letter. A batch under a lost lease changes nothing. A crash loses what is in hand, which is pending in the stream.
 
@@ -40,6 +41,8 @@ pub struct Params {
     pub consumer: Ref<ConsumerGroup>,
     /// Events in a batch of full size.
     pub batch_size: usize,
+    /// How many there are of those whose batches are recorded independently.
+    pub lanes: usize,
     /// Pauses during an outage.
     pub outage: BackoffPolicy,
     /// Shared with the consumer group and the extractors.
@@ -54,6 +57,8 @@ pub struct Params {
 pub struct RecordBatch {
     /// The batch.
     pub batch: BatchId,
+    /// Whose it is: batches of one lane are recorded one after the other.
+    pub lane: usize,
     /// The leases under which its entries were read.
     pub fences: Vec<Fence>,
     /// What to record, each partition's in order. None, if all of the batch was parked: the group wants to know.
@@ -66,34 +71,50 @@ pub struct RecordBatch {
 pub struct LedgerWriter {
     params: Params,
     life: Lifeline,
-    queue: VecDeque<RecordBatch>,
-    busy: bool,
+    lanes: Vec<Lane>,
     _member: Member,
+}
+
+/// One extractor's batches.
+#[derive(Default)]
+struct Lane {
+    queue: VecDeque<RecordBatch>,
+    /// A transaction is under way.
+    busy: bool,
 }
 
 impl LedgerWriter {
     /// A writer with nothing to do.
     #[must_use]
     pub fn new(params: Params, life: Lifeline) -> Self {
-        Self { _member: params.chain.join(), params, life, queue: VecDeque::new(), busy: false }
+        let lanes = std::iter::repeat_with(Lane::default).take(params.lanes.max(1)).collect();
+        Self { _member: params.chain.join(), params, life, lanes }
     }
 
     fn record_next(&mut self, ctx: &mut Context<Self>) {
-        self.life.set_in_flight(self.queue.len() + usize::from(self.busy));
-        if self.busy {
+        for lane in 0..self.lanes.len() {
+            self.record_next_of(lane, ctx);
+        }
+        let in_hand = self.lanes.iter().map(|lane| lane.queue.len() + usize::from(lane.busy)).sum();
+        self.life.set_in_flight(in_hand);
+        if in_hand == 0 && self.life.is_stopping() {
+            ctx.stop();
+        }
+    }
+
+    fn record_next_of(&mut self, number: usize, ctx: &mut Context<Self>) {
+        let lane = &mut self.lanes[number];
+        if lane.busy {
             return;
         }
-        let batches = self.next_batches();
+        let batches = lane.next_batches(&self.params);
         if batches.is_empty() {
-            if self.life.is_stopping() {
-                ctx.stop();
-            }
             return;
         }
-        self.busy = true;
+        lane.busy = true;
         let work = record_and_report(self.params.clone(), self.life.clone(), batches);
-        ctx.spawn(work.into_actor(self).map(|recorded, writer, ctx| {
-            writer.busy = false;
+        ctx.spawn(work.into_actor(self).map(move |recorded, writer, ctx| {
+            writer.lanes[number].busy = false;
             writer.life.progress();
             match recorded {
                 Ok(()) => {}
@@ -111,16 +132,18 @@ impl LedgerWriter {
             writer.record_next(ctx);
         }));
     }
+}
 
+impl Lane {
     /// As many of the waiting batches as fit into one transaction; always the first one.
-    fn next_batches(&mut self) -> Vec<RecordBatch> {
+    fn next_batches(&mut self, params: &Params) -> Vec<RecordBatch> {
         // A batch before them may have been void: they would overtake what it held.
-        self.queue.retain(|batch| self.params.chain.is_current(batch.batch));
+        self.queue.retain(|batch| params.chain.is_current(batch.batch));
         let mut batches: Vec<RecordBatch> = Vec::new();
         let mut size = 0;
         while let Some(batch) = self.queue.front() {
             size += batch.recordings.len();
-            if !batches.is_empty() && size > SHARED * self.params.batch_size {
+            if !batches.is_empty() && size > SHARED * params.batch_size {
                 break;
             }
             batches.extend(self.queue.pop_front());
@@ -143,7 +166,8 @@ impl Handler<RecordBatch> for LedgerWriter {
 
     fn handle(&mut self, batch: RecordBatch, ctx: &mut Self::Context) {
         if self.params.chain.is_current(batch.batch) {
-            self.queue.push_back(batch);
+            let lane = batch.lane % self.lanes.len();
+            self.lanes[lane].queue.push_back(batch);
             self.record_next(ctx);
         }
     }

@@ -146,6 +146,7 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
         ledger: group.ledger.clone(),
         consumer,
         batch_size: group.settings.batch_size,
+        lanes: group.workers,
         outage: group.settings.outage.clone(),
         chain: chain.clone(),
         metrics: group.metrics.clone(),
@@ -161,6 +162,7 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
         group: name.clone(),
         tools: group.tools,
         writer,
+        lane: 0,
         ledger: group.ledger.clone(),
         max_attempts: group.max_attempts,
         retry: group.retry,
@@ -176,7 +178,7 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
         // One configuration entry tunes the whole pool.
         let pool_path = format!("{path}/fact_extractor");
         let (extractor, extractor_mailbox) = mailbox::<FactExtractor>(capacity(&pool_path));
-        let params = extractor_params.clone();
+        let params = fact_extractor::Params { lane: number - 1, ..extractor_params.clone() };
         let child = ChildSpec::actor(id.as_str(), extractor_mailbox, move |life: Lifeline| {
             FactExtractor::new(params.clone(), life)
         });

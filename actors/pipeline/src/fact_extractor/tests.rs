@@ -131,6 +131,7 @@ impl Fixture {
             group: "facts".into(),
             tools,
             writer: mailbox(1).0,
+            lane: 0,
             ledger: counts.clone(),
             max_attempts: 3,
             retry: BackoffPolicy { initial: Duration::ZERO, ..BackoffPolicy::default() },
