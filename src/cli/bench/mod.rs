@@ -32,6 +32,7 @@ mod idle;
 mod lab;
 mod load;
 mod meter;
+mod plot;
 mod relay;
 mod report;
 mod rounds;

@@ -135,7 +135,8 @@ fn rounded(value: f64) -> String {
     }
 }
 
-fn grouped(value: f64) -> String {
+/// Whole, with the thousands apart.
+pub(super) fn grouped(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
