@@ -30,8 +30,10 @@ mod floor;
 mod handwritten;
 mod idle;
 mod lab;
+mod latency;
 mod load;
 mod meter;
+mod pace;
 mod plot;
 mod relay;
 mod report;
@@ -57,6 +59,8 @@ enum Bench {
     Backlog(backlog::Arguments),
     /// What an idle daemon costs, and how soon it is ready
     Idle(idle::Arguments),
+    /// How long an event takes at a steady rate, from commit to commit
+    Latency(latency::Arguments),
     /// Becomes the daemon under test; for the benchmarks themselves
     #[command(hide = true)]
     Child(child::Arguments),
@@ -77,6 +81,9 @@ struct Common {
     /// Keys, and so conversations, that the events are spread over
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     keys: u64,
+    /// Draw the rounds over time into this SVG file
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     /// Print it as JSON
     #[arg(long)]
     json: bool,
@@ -121,6 +128,7 @@ async fn measure(bench: &Bench, config: &Config, lab: &mut Option<Lab>) -> anyho
         Bench::EndToEnd(common) => end_to_end::run(lab, common).await?,
         Bench::Backlog(arguments) => backlog::run(lab, arguments).await?,
         Bench::Idle(arguments) => idle::run(lab, arguments).await?,
+        Bench::Latency(arguments) => latency::run(lab, arguments).await?,
         Bench::Child(_) => unreachable!("was done before the configuration was loaded"),
     };
     let Config { source, store, stream, .. } = config;
