@@ -57,9 +57,11 @@ const DUE: Shares = [
     (1.0, "from when the insert was due, max"),
 ];
 
-const FLOOR: [(f64, &str); 2] = [(0.5, "floor: one event by hand, p50"), (0.99, "floor: one event by hand, p99")];
+const FLOOR: [(f64, &str); 2] =
+    [(0.5, "floor: one event by hand, p50"), (0.99, "floor: one event by hand, p99")];
 
-const DOUBT: [(f64, &str); 2] = [(0.5, "of it the look's, at most, p50"), (0.99, "of it the look's, at most, p99")];
+const DOUBT: [(f64, &str); 2] =
+    [(0.5, "of it the look's, at most, p50"), (0.99, "of it the look's, at most, p99")];
 
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Arguments {

@@ -11,7 +11,8 @@
 //! - `meter`: processor time, memory and log bytes; `verify`: whether everything was done once and in order;
 //! - `floor`, with `handwritten`: the bare loops;
 //! - `rounds`, `report`: what is repeated, and what is made of it; `watch`: how far a daemon has got;
-//! - the benchmarks: `relay`, `consume`, `end_to_end`, `backlog`, `idle`.
+//! - `pace`: events that come by the clock; `plot`: charts;
+//! - the benchmarks: `relay`, `consume`, `end_to_end`, `backlog`, `idle`, `latency`, `overload`, `flat`.
 
 use std::path::PathBuf;
 
@@ -26,6 +27,7 @@ mod backlog;
 mod child;
 mod consume;
 mod end_to_end;
+mod flat;
 mod floor;
 mod handwritten;
 mod idle;
@@ -33,6 +35,7 @@ mod lab;
 mod latency;
 mod load;
 mod meter;
+mod overload;
 mod pace;
 mod plot;
 mod relay;
@@ -61,6 +64,10 @@ enum Bench {
     Idle(idle::Arguments),
     /// How long an event takes at a steady rate, from commit to commit
     Latency(latency::Arguments),
+    /// Throughput and memory while twice as many events come as the daemon can take
+    Overload(overload::Arguments),
+    /// What an event costs in a large deployment, against a small one
+    Flat(flat::Arguments),
     /// Becomes the daemon under test; for the benchmarks themselves
     #[command(hide = true)]
     Child(child::Arguments),
@@ -129,6 +136,8 @@ async fn measure(bench: &Bench, config: &Config, lab: &mut Option<Lab>) -> anyho
         Bench::Backlog(arguments) => backlog::run(lab, arguments).await?,
         Bench::Idle(arguments) => idle::run(lab, arguments).await?,
         Bench::Latency(arguments) => latency::run(lab, arguments).await?,
+        Bench::Overload(arguments) => overload::run(lab, arguments).await?,
+        Bench::Flat(arguments) => flat::run(lab, arguments).await?,
         Bench::Child(_) => unreachable!("was done before the configuration was loaded"),
     };
     let Config { source, store, stream, .. } = config;

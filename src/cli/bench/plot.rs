@@ -18,7 +18,8 @@ use plotters::{
     style::{Color as _, IntoFont as _, TextStyle},
 };
 
-use super::report::grouped;
+use super::{report::grouped, rounds::count};
+use crate::trial::Tenth;
 
 /// One chart, in the units of SVG.
 const WIDTH: u32 = 960;
@@ -69,6 +70,33 @@ pub(super) struct Chart {
 /// Where a share stands among the nines: 0.9 at 1, 0.99 at 2.
 pub(super) fn nines(share: f64) -> f64 {
     -(1.0 - share).log10()
+}
+
+/// A chart of what was done a second.
+pub(super) fn throughput(what: &str, lines: Vec<Line>) -> Chart {
+    Chart {
+        title: format!("factline: throughput of {what}, by tenths of a second"),
+        across_label: "seconds since the first event",
+        up_label: "events/s",
+        across: Across::Evenly,
+        lines,
+    }
+}
+
+/// Events a second, in the middle of each tenth of a second since the first one; in those that are missing nothing was
+/// done.
+pub(super) fn over_time(tenths: &[Tenth]) -> Vec<(f64, f64)> {
+    let Some((first, _)) = tenths.first() else { return Vec::new() };
+    let mut points = Vec::with_capacity(tenths.len());
+    for (tenth, rows) in tenths {
+        let after = tenth - first;
+        while i64::try_from(points.len()).is_ok_and(|known| known < after) {
+            points.push(0.0);
+        }
+        points.push(count(*rows) * 10.0);
+    }
+    let at = |(tenth, rate): (usize, f64)| ((count(tenth as u64) + 0.5) / 10.0, rate);
+    points.into_iter().enumerate().map(at).collect()
 }
 
 /// Whether a picture can be put there, before anything is measured for it.
@@ -231,7 +259,8 @@ mod tests {
                 }
             }
         }
-        let loose = texts.iter().any(|text| text.replace("&lt;", "").replace("&amp;", "").contains(['&', '>']));
+        let loose =
+            texts.iter().any(|text| text.replace("&lt;", "").replace("&amp;", "").contains(['&', '>']));
         let closed = open.is_empty() && rest.trim().is_empty() && !loose;
         closed.then_some((names, texts)).ok_or_else(|| "it is cut short, or not escaped".into())
     }
@@ -264,8 +293,20 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_shows_as_one() {
+        let points = over_time(&[(100, 7), (101, 8), (104, 9)]);
+        let heights: Vec<f64> = points.iter().map(|point| point.1).collect();
+        assert_eq!(heights, [70.0, 80.0, 0.0, 0.0, 90.0]);
+        assert!((points[4].0 - 0.45).abs() < 1e-9, "{points:?}");
+        assert!(over_time(&[]).is_empty());
+    }
+
+    #[test]
     fn nothing_can_be_drawn_too() {
-        let empty = Chart { lines: vec![Line { label: "none".into(), points: Vec::new() }], ..chart("t", Across::Evenly) };
+        let empty = Chart {
+            lines: vec![Line { label: "none".into(), points: Vec::new() }],
+            ..chart("t", Across::Evenly)
+        };
         assert!(parsed(&drawn(&[empty]).unwrap()).is_ok());
     }
 

@@ -22,7 +22,8 @@ const OUTBOX: &str = concat!(
      FROM generate_series($1::bigint, $2::bigint) AS n, (SELECT clock_timestamp() - interval '1 hour') AS t(at)"
 );
 
-const MARK: &str = "UPDATE outbox_events SET status = 'processed', processed_at = created_at WHERE status = 'pending'";
+const MARK: &str =
+    "UPDATE outbox_events SET status = 'processed', processed_at = created_at WHERE status = 'pending'";
 
 const LEDGER: &str = concat!(
     "INSERT INTO factline.event_ledger (consumer_group, event_id, topic, partition, position, event_type, outcome, \
@@ -80,7 +81,8 @@ impl Laden for Trial {
     /// On a connection that the pool does not get back, for nothing else may end the transaction.
     async fn hold_snapshot(&self) -> Result<Option<Snapshot>, Error> {
         let mut connection: PgConnection = self.pool.acquire().await.map_err(failed)?.detach();
-        let begin = "SET idle_in_transaction_session_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1";
+        let begin =
+            "SET idle_in_transaction_session_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1";
         connection.execute(sqlx::raw_sql(begin)).await.map_err(failed)?;
         Ok(Some(Box::new(connection)))
     }

@@ -27,7 +27,8 @@ impl Sight {
 #[async_trait]
 impl Port for Sight {
     async fn recorded_among(&mut self, group: &str, events: &[Uuid]) -> Result<Vec<Uuid>, Error> {
-        let select = "SELECT event_id FROM factline.event_ledger WHERE consumer_group = $1 AND event_id = ANY ($2)";
+        let select =
+            "SELECT event_id FROM factline.event_ledger WHERE consumer_group = $1 AND event_id = ANY ($2)";
         sqlx::query_scalar(select).bind(group).bind(events).fetch_all(&mut self.0).await.map_err(failed)
     }
 }

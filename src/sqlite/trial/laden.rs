@@ -75,7 +75,8 @@ impl Laden for Trial {
     }
 
     async fn most_stated(&self) -> Result<Option<Subject>, Error> {
-        let select = "SELECT subject, predicate FROM facts GROUP BY subject, predicate ORDER BY count(*) DESC LIMIT 1";
+        let select =
+            "SELECT subject, predicate FROM facts GROUP BY subject, predicate ORDER BY count(*) DESC LIMIT 1";
         let found: Option<(String, String)> =
             sqlx::query_as(select).fetch_optional(self.database.reader()).await.map_err(failed)?;
         Ok(found.map(|(subject, predicate)| Subject { subject, predicate }))

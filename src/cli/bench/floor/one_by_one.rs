@@ -21,11 +21,13 @@ impl Prepared {
         inserts: Vec<NewEvent>,
     ) -> anyhow::Result<(Loop, oneshot::Receiver<Vec<Duration>>)> {
         let (servers, group) = (self.servers.clone(), self.group.clone());
-        let (events, mut recordings) = (std::mem::take(&mut self.events), std::mem::take(&mut self.recordings));
+        let (events, mut recordings) =
+            (std::mem::take(&mut self.events), std::mem::take(&mut self.recordings));
         let (tell, told) = oneshot::channel();
         let stepping = Loop::start(async move |stop: &AtomicBool| {
             let producer = pace::outbox(servers.config.clone()).await?;
-            let (mut outbox, mut stream) = (servers.outbox().await?, servers.stream(Some(&group.name)).await?);
+            let (mut outbox, mut stream) =
+                (servers.outbox().await?, servers.stream(Some(&group.name)).await?);
             let mut store = servers.store().await?;
             let mut times = Vec::with_capacity(events.len());
             for ((number, event), insert) in events.into_iter().zip(inserts) {
@@ -39,7 +41,8 @@ impl Prepared {
                 stream.append(&[event]).await?;
                 let read = stream.read(&group.name, 1).await?;
                 let [entry] = read[..] else { anyhow::bail!("the stream gave {} events", read.len()) };
-                let recording = recordings.remove(&entry.event_id).context("the stream gave another event")?;
+                let recording =
+                    recordings.remove(&entry.event_id).context("the stream gave another event")?;
                 store.record(&group.name, &[placed(recording, entry)]).await?;
                 times.push(committed.elapsed());
                 stream.acknowledge(&group.name, &read).await?;

@@ -115,8 +115,12 @@ async fn look(
             *missed = Some(begun);
         }
         if last.elapsed() > PATIENCE {
-            bail!("of {events} events {waiting} are not in the ledger after {after}", events = events.len(),
-                waiting = waiting.len(), after = humantime::format_duration(PATIENCE));
+            bail!(
+                "of {events} events {waiting} are not in the ledger after {after}",
+                events = events.len(),
+                waiting = waiting.len(),
+                after = humantime::format_duration(PATIENCE)
+            );
         }
         wait_until(at + LOOK_EVERY);
     }
