@@ -1,6 +1,7 @@
 //! The real daemon against real servers, from the outside.
 
 mod bench;
+mod bench_latency;
 mod cap;
 mod command_line;
 mod configuration;

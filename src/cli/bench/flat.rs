@@ -93,16 +93,16 @@ struct Measured {
 pub(super) async fn run(lab: &mut Lab, arguments: &Arguments) -> anyhow::Result<Report> {
     let common = arguments.common();
     let (mut samples, mut notes) = (Samples::default(), Vec::new());
-    let cases = arguments.cases();
+    let mut cases = arguments.cases();
+    if service_of(&lab.config().source.url) == Some(Service::Sqlite) && cases.contains(&Case::DeadTuples) {
+        cases.retain(|case| *case != Case::DeadTuples);
+        notes.push(
+            "dead-tuples is left out: an embedded database keeps no old versions in its tables".to_owned(),
+        );
+    }
+    lab.fresh().await?;
     tell_of_space(arguments, &cases);
     for case in &cases {
-        if *case == Case::DeadTuples && service_of(&lab.config().source.url) == Some(Service::Sqlite) {
-            notes.push(
-                "dead-tuples is left out: an embedded database keeps no old versions in its tables"
-                    .to_owned(),
-            );
-            continue;
-        }
         notes.extend(measure(lab, *case, arguments, &common, &mut samples).await?);
     }
     let mut report = Report::new("flat", lab.header(&common).await?, samples, common.json);

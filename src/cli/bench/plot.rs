@@ -202,7 +202,8 @@ fn ranges(lines: &[Line]) -> (Range<f64>, Range<f64>) {
 /// A share of nines in per cent: with as many nines as it has.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "what plotters asks for")]
 fn per_cent(nines: &f64) -> String {
-    let digits = if *nines <= 2.0 { 0.0 } else { (nines - 2.0).ceil().min(9.0) };
+    // A hair above a whole number of nines is that number.
+    let digits = (nines - 2.0 - 1e-6).ceil().clamp(0.0, 9.0);
     let share = 100.0 * (1.0 - 10_f64.powf(-nines));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a digit, and not below 0")]
     let digits = digits as usize;
@@ -259,8 +260,9 @@ mod tests {
                 }
             }
         }
-        let loose =
-            texts.iter().any(|text| text.replace("&lt;", "").replace("&amp;", "").contains(['&', '>']));
+        let escapes = ["&lt;", "&gt;", "&amp;", "&quot;", "&apos;"];
+        let bare = |text: &String| escapes.iter().fold(text.clone(), |text, escape| text.replace(escape, ""));
+        let loose = texts.iter().any(|text| bare(text).contains(['&', '>']));
         let closed = open.is_empty() && rest.trim().is_empty() && !loose;
         closed.then_some((names, texts)).ok_or_else(|| "it is cut short, or not escaped".into())
     }
