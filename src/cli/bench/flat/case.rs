@@ -66,7 +66,8 @@ impl Case {
         scaled(rows, scale)
     }
 
-    /// About so many bytes are wanted for a row with its indexes; measured with PostgreSQL.
+    /// About so many bytes are wanted for a row with its indexes: estimated by the widths of its columns, as PostgreSQL
+    /// keeps them.
     pub(super) fn bytes_of_row(self, payload_bytes: usize) -> u64 {
         match self {
             Self::Outbox => 260 + payload_bytes as u64,
