@@ -39,6 +39,9 @@ const MOST_NINES: f64 = 5.0;
 /// Of how many seconds a point of the chart over time is.
 const WINDOW: f64 = 0.25;
 
+/// What a round has come to: the curve, and the events behind it.
+type Measured = (Histogram<u64>, Vec<Seen>);
+
 type Shares = [(f64, &'static str); 5];
 
 const COMMIT: Shares = [
@@ -213,8 +216,8 @@ async fn floor(lab: &mut Lab, load: Load, rounds: &Rounds) -> anyhow::Result<His
     histogram(times.await.context("the floor was not measured")?.into_iter())
 }
 
-fn charts(rate: u32, rounds: &[(Histogram<u64>, Vec<Seen>)]) -> [Chart; 2] {
-    let lines = |points: fn(&(Histogram<u64>, Vec<Seen>)) -> Vec<(f64, f64)>| {
+fn charts(rate: u32, rounds: &[Measured]) -> [Chart; 2] {
+    let lines = |points: fn(&Measured) -> Vec<(f64, f64)>| {
         let line = |(number, round)| Line { label: format!("round {}", number + 1), points: points(round) };
         rounds.iter().enumerate().map(line).collect()
     };
