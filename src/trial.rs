@@ -43,7 +43,7 @@ pub struct About {
 
 /// A database with an outbox or a store, or both, that nobody else uses.
 #[async_trait]
-pub trait Trial: Send + Sync {
+pub trait Trial: History + Laden + Send + Sync {
     /// Forgets all events and what became of them.
     async fn empty(&self) -> Result<(), Error>;
 
@@ -64,6 +64,100 @@ pub trait Trial: Send + Sync {
 
     /// How many bytes were ever written to the server's log of changes, where there is one.
     async fn log_position(&self) -> Result<Option<u64>, Error>;
+}
+
+/// A moment between two measurements in the same tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// By the database's own clock.
+    pub at: DateTime<Utc>,
+    /// The number of the last row in the outbox.
+    pub row: i64,
+}
+
+/// So many rows in the tenth of a second of this number, counted from 1970.
+pub type Tenth = (i64, u64);
+
+/// What was done when.
+#[async_trait]
+pub trait History {
+    /// Now. Of a database without an outbox the row's number is 0.
+    async fn mark_now(&self) -> Result<Mark, Error>;
+
+    /// The processed rows of the outbox that were inserted since then.
+    async fn marked_since(&self, mark: Mark) -> Result<Window, Error>;
+
+    /// The rows of the ledger since then.
+    async fn recorded_since(&self, mark: Mark) -> Result<Window, Error>;
+
+    /// Where each event was read that the ledger has since then.
+    async fn places_since(&self, mark: Mark) -> Result<Vec<Place>, Error>;
+
+    /// The processed rows of the outbox.
+    async fn marked_over_time(&self) -> Result<Vec<Tenth>, Error>;
+
+    /// The rows of the ledger.
+    async fn recorded_over_time(&self) -> Result<Vec<Tenth>, Error>;
+
+    /// The bytes that the database takes on its disk.
+    async fn size(&self) -> Result<u64, Error>;
+}
+
+/// What a database is laden with, so that it is not the one of an empty table that is measured. All of it is an hour
+/// old: too old to be missed by whoever reconciles, too young for whoever deletes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ballast {
+    /// Processed rows of the outbox.
+    Processed(Sample),
+    /// Processed rows of the outbox that were pending before, as somebody else still sees them.
+    Marked(Sample),
+    /// Rows of this group's ledger.
+    Recorded(String),
+    /// Facts about one subject.
+    Facts(Subject),
+}
+
+/// What all rows of the outbox have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// The topic.
+    pub topic: String,
+    /// The event type.
+    pub event_type: String,
+    /// The payload.
+    pub payload: String,
+}
+
+/// What facts are about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// Who.
+    pub subject: String,
+    /// In which respect.
+    pub predicate: String,
+}
+
+/// A transaction that sees the database as it was when it began. Dropped, it ends.
+pub type Snapshot = Box<dyn Send>;
+
+/// A database that can be laden.
+#[async_trait]
+pub trait Laden {
+    /// Adds so many rows, numbered from `from` on.
+    async fn add(&self, ballast: &Ballast, from: i64, rows: i64) -> Result<(), Error>;
+
+    /// What the most facts are about.
+    async fn most_stated(&self) -> Result<Option<Subject>, Error>;
+
+    /// Holds a snapshot, so that nothing that is deleted from now on goes away. `None` where readers do not hinder.
+    async fn hold_snapshot(&self) -> Result<Option<Snapshot>, Error>;
+}
+
+/// Somebody who looks at the ledger again and again, on a connection of their own.
+#[async_trait]
+pub trait Sight: Send {
+    /// Those of these events that the ledger of this group has.
+    async fn recorded_among(&mut self, group: &str, events: &[Uuid]) -> Result<Vec<Uuid>, Error>;
 }
 
 /// An entry of a stream, as far as a bare loop looks at it.

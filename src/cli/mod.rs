@@ -167,7 +167,7 @@ fn run_command(arguments: Arguments) -> anyhow::Result<Verdict> {
             Command::Reconcile(command) => reconcile::run(command, &config).await,
             Command::Verify(command) => verify::run(command, &config).await,
             Command::Drill(command) => drill::run(command, &config).await,
-            Command::Bench(command) => bench::run(command, &config).await,
+            Command::Bench(command) => Box::pin(bench::run(command, &config)).await,
             Command::Status(command) => status::run(command, &config).await,
             Command::Doctor(command) => doctor::run(command, &config).await,
             Command::Stream(command) => stream::run(command, &config).await,

@@ -4,12 +4,19 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use factline_pipeline::outage::Error;
 use sqlx::{
-    AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Row as _, postgres::PgConnectOptions,
+    AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Row as _,
+    postgres::{PgConnectOptions, PgRow},
 };
 use url::Url;
 
 use super::failed;
 use crate::trial::{About, Place, Trial as Port, Window};
+
+pub use self::sight::Sight;
+
+mod history;
+mod laden;
+mod sight;
 
 /// Keeps those apart who look for leftovers and make databases at the same moment: one that nobody is connected to yet
 /// looks like a leftover.
@@ -131,10 +138,22 @@ impl Trial {
     }
 
     async fn window(&self, select: &'static str) -> Result<Window, Error> {
-        let (rows, first, last): (i64, Option<DateTime<Utc>>, Option<DateTime<Utc>>) =
-            sqlx::query_as(select).fetch_one(&self.pool).await.map_err(failed)?;
-        Ok(Window { rows: rows.unsigned_abs(), first, last })
+        sqlx::query_as(select).fetch_one(&self.pool).await.map(Window::of).map_err(failed)
     }
+}
+
+impl Window {
+    fn of((rows, first, last): (i64, Option<DateTime<Utc>>, Option<DateTime<Utc>>)) -> Self {
+        Self { rows: rows.unsigned_abs(), first, last }
+    }
+}
+
+fn place_of(row: &PgRow) -> Result<Place, sqlx::Error> {
+    Ok(Place {
+        event_id: row.try_get("event_id")?,
+        partition: row.try_get("partition")?,
+        position: row.try_get("position")?,
+    })
 }
 
 #[async_trait]
@@ -182,14 +201,7 @@ impl Port for Trial {
         let select = "SELECT event_id, partition, position FROM factline.event_ledger \
                       WHERE partition IS NOT NULL AND position IS NOT NULL";
         let rows = sqlx::query(select).fetch_all(&self.pool).await.map_err(failed)?;
-        let place = |row: &sqlx::postgres::PgRow| {
-            Ok(Place {
-                event_id: row.try_get("event_id")?,
-                partition: row.try_get("partition")?,
-                position: row.try_get("position")?,
-            })
-        };
-        rows.iter().map(place).collect::<Result<_, _>>().map_err(failed)
+        rows.iter().map(place_of).collect::<Result<_, _>>().map_err(failed)
     }
 
     async fn about(&self) -> Result<About, Error> {

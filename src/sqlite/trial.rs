@@ -8,6 +8,12 @@ use sqlx::{Row as _, sqlite::SqliteRow};
 use super::{Database, failed, optional_time_in, parsed_in};
 use crate::trial::{About, Place, Trial as Port, Window};
 
+pub use self::sight::Sight;
+
+mod history;
+mod laden;
+mod sight;
+
 /// The database.
 pub struct Trial {
     database: Database,
@@ -22,15 +28,24 @@ impl Trial {
 
     async fn window(&self, select: &'static str) -> Result<Window, Error> {
         let row = sqlx::query(select).fetch_one(self.database.reader()).await.map_err(failed)?;
-        let window = |row: &SqliteRow| {
-            Ok(Window {
-                rows: row.try_get::<i64, _>("rows")?.unsigned_abs(),
-                first: optional_time_in(row, "first")?,
-                last: optional_time_in(row, "last")?,
-            })
-        };
-        window(&row).map_err(failed)
+        window_of(&row).map_err(failed)
     }
+}
+
+fn window_of(row: &SqliteRow) -> Result<Window, sqlx::Error> {
+    Ok(Window {
+        rows: row.try_get::<i64, _>("rows")?.unsigned_abs(),
+        first: optional_time_in(row, "first")?,
+        last: optional_time_in(row, "last")?,
+    })
+}
+
+fn place_of(row: &SqliteRow) -> Result<Place, sqlx::Error> {
+    Ok(Place {
+        event_id: parsed_in(row, "event_id")?,
+        partition: row.try_get("partition")?,
+        position: row.try_get("position")?,
+    })
 }
 
 #[async_trait]
@@ -66,14 +81,7 @@ impl Port for Trial {
         let select = "SELECT event_id, partition, position FROM event_ledger \
                       WHERE partition IS NOT NULL AND position IS NOT NULL";
         let rows = sqlx::query(select).fetch_all(self.database.reader()).await.map_err(failed)?;
-        let place = |row: &SqliteRow| {
-            Ok(Place {
-                event_id: parsed_in(row, "event_id")?,
-                partition: row.try_get("partition")?,
-                position: row.try_get("position")?,
-            })
-        };
-        rows.iter().map(place).collect::<Result<_, _>>().map_err(failed)
+        rows.iter().map(place_of).collect::<Result<_, _>>().map_err(failed)
     }
 
     async fn about(&self) -> Result<About, Error> {

@@ -17,29 +17,29 @@ fn bench(mut command: Command, bench: &str, temporary: &TempDir) -> Command {
     command
 }
 
-async fn report(command: Command) -> Value {
+pub(super) async fn report(command: Command) -> Value {
     let output = run(command).await;
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
 }
 
-async fn run(mut command: Command) -> std::process::Output {
+pub(super) async fn run(mut command: Command) -> std::process::Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
-fn figure(report: &Value, name: &str) -> f64 {
+pub(super) fn figure(report: &Value, name: &str) -> f64 {
     let figures = report["figures"].as_array().unwrap();
     let figure = figures.iter().find(|figure| figure["name"] == name);
     figure.unwrap_or_else(|| panic!("no {name:?} in {report:#}"))["median"].as_f64().unwrap()
 }
 
 /// Names the figures that are there and greater than nothing.
-fn assert_figures(report: &Value, names: &[&str]) {
+pub(super) fn assert_figures(report: &Value, names: &[&str]) {
     for name in names {
         assert!(figure(report, name) > 0.0, "{name} in {report:#}");
     }
 }
 
-fn is_empty(folder: &Path) -> bool {
+pub(super) fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).unwrap().next().is_none()
 }
 
@@ -55,7 +55,7 @@ async fn assert_all_three(command: impl Fn() -> Command) {
 }
 
 /// What is there besides the stage's own.
-async fn left_behind(stage: &Stage) -> (i64, Vec<String>) {
+pub(super) async fn left_behind(stage: &Stage) -> (i64, Vec<String>) {
     let databases =
         stage.count("SELECT count(*) FROM pg_database WHERE datname LIKE 'factline_bench%'").await;
     let client = redis::Client::open(stage.redis.as_str()).unwrap();
@@ -65,7 +65,7 @@ async fn left_behind(stage: &Stage) -> (i64, Vec<String>) {
     (databases, keys)
 }
 
-async fn own_stage(postgres: &servers::Postgres, redis: &servers::Redis) -> Stage {
+pub(super) async fn own_stage(postgres: &servers::Postgres, redis: &servers::Redis) -> Stage {
     let stage = Stage::on(&postgres.database(), &redis.url(), "mine").await;
     assert!(stage.run(&["migrate", "up"]).status.success());
     stage

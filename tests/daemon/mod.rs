@@ -2,6 +2,7 @@
 
 mod bench;
 mod bench_extract;
+mod bench_latency;
 mod cap;
 mod command_line;
 mod configuration;

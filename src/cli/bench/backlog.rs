@@ -29,7 +29,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(lab: &mut Lab, arguments: &Arguments) -> anyhow::Result<Report> {
     let Arguments { events, payload_bytes, keys, json } = *arguments;
-    let common = Common { events, rounds: 1, payload_bytes, keys, json };
+    let common = Common { events, rounds: 1, payload_bytes, keys, json, plot: None };
     let mut rounds = Rounds::without_warm_up(&common);
     while rounds.begin() {
         lab.fresh_with(common.load(), rounds.step("filling the outbox")).await?;

@@ -7,6 +7,7 @@ use super::{
     child::Only,
     floor::Prepared,
     lab::Lab,
+    plot,
     report::Report,
     rounds::{Rounds, run_daemon},
     verify,
@@ -15,6 +16,7 @@ use super::{
 
 pub(super) async fn run(lab: &mut Lab, common: &Common) -> anyhow::Result<Report> {
     lab.let_streams_hold(common.events);
+    plot::check(common.plot.as_ref())?;
     let mut rounds = Rounds::new(common);
     while rounds.begin() {
         lab.fresh_with(common.load(), rounds.step("filling the outbox")).await?;
@@ -22,12 +24,14 @@ pub(super) async fn run(lab: &mut Lab, common: &Common) -> anyhow::Result<Report
         let done = Done::Recorded(common.events);
         let run = run_daemon(lab, Only::Consumers, done, rounds.step("consume")).await?;
         verify::recorded(lab, common.events).await?;
+        rounds.keep(&lab.store()?.recorded_over_time().await?);
         let consumed = lab.store()?.recorded().await?.rate()?;
         rounds.samples.add("consume", "events/s", consumed);
         let bare = floor(lab, common, &rounds).await?;
         rounds.samples.add_ratio(consumed, "floor: bare read, inserts and XACK", bare);
         run.add_to(&mut rounds.samples, common.events);
     }
+    rounds.draw(common, "consume")?;
     Ok(Report::new("consume", lab.header(common).await?, rounds.samples, common.json))
 }
 

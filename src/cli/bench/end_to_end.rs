@@ -8,6 +8,7 @@ use super::{
     floor::Prepared,
     handwritten,
     lab::Lab,
+    plot,
     report::Report,
     rounds::{Rounds, rate, run_daemon},
     verify,
@@ -15,12 +16,14 @@ use super::{
 };
 
 pub(super) async fn run(lab: &mut Lab, common: &Common) -> anyhow::Result<Report> {
+    plot::check(common.plot.as_ref())?;
     let mut rounds = Rounds::new(common);
     while rounds.begin() {
         lab.fresh_with(common.load(), rounds.step("filling the outbox")).await?;
         let done = Done::Recorded(common.events);
         let run = run_daemon(lab, Only::Everything, done, rounds.step("end to end")).await?;
         verify::recorded(lab, common.events).await?;
+        rounds.keep(&lab.store()?.recorded_over_time().await?);
         let daemon = through(lab).await?;
         rounds.samples.add("end to end", "events/s", daemon);
         let bare = floor(lab, common, &rounds).await?;
@@ -31,6 +34,7 @@ pub(super) async fn run(lab: &mut Lab, common: &Common) -> anyhow::Result<Report
         }
         run.add_to(&mut rounds.samples, common.events);
     }
+    rounds.draw(common, "all stages at once")?;
     let mut report = Report::new("end-to-end", lab.header(common).await?, rounds.samples, common.json);
     if !handwritten::fits(lab) {
         report.notes.push("the hand-written loop is left out: it is written for PostgreSQL and Redis".into());

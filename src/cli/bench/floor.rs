@@ -34,6 +34,8 @@ use crate::{
     trial::{BareOutbox, BareStore, BareStream, Read},
 };
 
+mod one_by_one;
+
 /// Rows that are prepared in one step.
 const PAGE: usize = 1_000;
 

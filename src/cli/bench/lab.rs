@@ -172,6 +172,16 @@ impl Lab {
         *most = events.saturating_add(1).max(*most);
     }
 
+    /// How many partitions the streams have.
+    pub(super) fn partitions(&self) -> u16 {
+        self.config.stream.partitions
+    }
+
+    /// How many they have from the next round on.
+    pub(super) fn set_partitions(&mut self, partitions: u16) {
+        self.config.stream.partitions = partitions;
+    }
+
     /// What databases and prefix are called.
     pub(super) fn name(&self) -> &str {
         &self.name

@@ -41,7 +41,11 @@ impl Load {
 
     /// One of them.
     pub(super) fn event(self, number: u64) -> NewEvent {
-        let (conversation, message) = (number % self.keys, number / self.keys);
+        self.message(number % self.keys, number / self.keys)
+    }
+
+    /// A message of a conversation, both counted from 0.
+    pub(super) fn message(self, conversation: u64, message: u64) -> NewEvent {
         let key = format!("c{conversation}");
         NewEvent {
             event_id: None,

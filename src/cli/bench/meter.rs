@@ -36,11 +36,16 @@ impl Stat {
 
 /// The most memory that a process has ever had resident, in bytes.
 pub(super) fn peak_memory(process: u32) -> Option<u64> {
-    parse_peak(&fs::read_to_string(format!("/proc/{process}/status")).ok()?)
+    in_bytes(&fs::read_to_string(format!("/proc/{process}/status")).ok()?, "VmHWM:")
 }
 
-fn parse_peak(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+/// The memory that a process has resident now, in bytes.
+pub(super) fn memory(process: u32) -> Option<u64> {
+    in_bytes(&fs::read_to_string(format!("/proc/{process}/status")).ok()?, "VmRSS:")
+}
+
+fn in_bytes(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
@@ -103,9 +108,12 @@ mod tests {
 
     #[test]
     fn memory_is_told_in_bytes() {
-        assert_eq!(parse_peak("VmPeak:\t 9 kB\nVmHWM:\t   2048 kB\nVmRSS:\t 1 kB\n"), Some(2 << 20));
-        assert_eq!(parse_peak("Name: zombie\n"), None);
+        let status = "VmPeak:\t 9 kB\nVmHWM:\t   2048 kB\nVmRSS:\t 1 kB\n";
+        assert_eq!(in_bytes(status, "VmHWM:"), Some(2 << 20));
+        assert_eq!(in_bytes(status, "VmRSS:"), Some(1 << 10));
+        assert_eq!(in_bytes("Name: zombie\n", "VmHWM:"), None);
         assert!(peak_memory(std::process::id()).unwrap() > 1 << 20);
+        assert!(memory(std::process::id()).unwrap() > 1 << 20);
         assert_eq!(peak_memory(u32::MAX), None);
     }
 

@@ -11,7 +11,9 @@
 //! - `meter`: processor time, memory and log bytes; `verify`: whether everything was done once and in order;
 //! - `floor`, with `handwritten`: the bare loops;
 //! - `rounds`, `report`: what is repeated, and what is made of it; `watch`: how far a daemon has got;
-//! - the benchmarks: `relay`, `consume`, `end_to_end`, `backlog`, `idle`; without a lab `extract`.
+//! - `pace`: events that come by the clock; `plot`: charts;
+//! - the benchmarks: `relay`, `consume`, `end_to_end`, `backlog`, `idle`, `latency`, `overload`, `flat`;
+//!   without a lab `extract`.
 
 use std::path::PathBuf;
 
@@ -27,12 +29,17 @@ mod child;
 mod consume;
 mod end_to_end;
 mod extract;
+mod flat;
 mod floor;
 mod handwritten;
 mod idle;
 mod lab;
+mod latency;
 mod load;
 mod meter;
+mod overload;
+mod pace;
+mod plot;
 mod relay;
 mod report;
 mod rounds;
@@ -59,6 +66,12 @@ enum Bench {
     Idle(idle::Arguments),
     /// What reading a message costs, from its payload to its facts and title; needs no server
     Extract(extract::Arguments),
+    /// How long an event takes at a steady rate, from commit to commit
+    Latency(latency::Arguments),
+    /// Throughput and memory while twice as many events come as the daemon can take
+    Overload(overload::Arguments),
+    /// What an event costs in a large deployment, against a small one
+    Flat(flat::Arguments),
     /// Becomes the daemon under test; for the benchmarks themselves
     #[command(hide = true)]
     Child(child::Arguments),
@@ -79,6 +92,9 @@ struct Common {
     /// Keys, and so conversations, that the events are spread over
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     keys: u64,
+    /// Draw the rounds over time into this SVG file
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     /// Print it as JSON
     #[arg(long)]
     json: bool,
@@ -127,6 +143,9 @@ async fn measure(bench: &Bench, config: &Config, lab: &mut Option<Lab>) -> anyho
         Bench::EndToEnd(common) => end_to_end::run(lab, common).await?,
         Bench::Backlog(arguments) => backlog::run(lab, arguments).await?,
         Bench::Idle(arguments) => idle::run(lab, arguments).await?,
+        Bench::Latency(arguments) => latency::run(lab, arguments).await?,
+        Bench::Overload(arguments) => overload::run(lab, arguments).await?,
+        Bench::Flat(arguments) => flat::run(lab, arguments).await?,
         Bench::Extract(_) | Bench::Child(_) => unreachable!("needs no lab"),
     };
     let Config { source, store, stream, .. } = config;

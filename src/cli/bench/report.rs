@@ -13,6 +13,9 @@ pub(super) struct Figure {
     pub(super) minimum: f64,
     pub(super) maximum: f64,
     pub(super) rounds: Vec<f64>,
+    /// What it is to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) target: Option<&'static str>,
 }
 
 /// Collects values by name, in the order in which the names come first.
@@ -55,6 +58,7 @@ impl Samples {
             minimum: rounds.iter().copied().fold(f64::INFINITY, f64::min),
             maximum: rounds.iter().copied().fold(f64::NEG_INFINITY, f64::max),
             rounds,
+            target: None,
         };
         self.0.into_iter().map(figure).collect()
     }
@@ -102,6 +106,13 @@ impl Report {
         }
     }
 
+    /// Says what a figure is to be.
+    pub(super) fn aim(&mut self, name: &str, target: &'static str) {
+        for figure in self.figures.iter_mut().filter(|figure| figure.name == name) {
+            figure.target = Some(target);
+        }
+    }
+
     pub(super) fn print(&self) -> anyhow::Result<()> {
         if self.json {
             return print_json(self);
@@ -109,16 +120,20 @@ impl Report {
         for (name, value) in &self.header {
             print(format!("{name}: {value}"))?;
         }
-        let mut lines = table::new(&[self.bench, "median", "minimum", "maximum", "unit"]);
+        let aims = self.figures.iter().any(|figure| figure.target.is_some());
+        let columns = [self.bench, "median", "minimum", "maximum", "unit", "target"];
+        let mut lines = table::new(if aims { &columns } else { &columns[..5] });
         for figure in &self.figures {
-            let Figure { name, unit, median, minimum, maximum, .. } = figure;
-            lines.add_row([
+            let Figure { name, unit, median, minimum, maximum, target, .. } = figure;
+            let mut row = vec![
                 (*name).to_owned(),
                 rounded(*median),
                 rounded(*minimum),
                 rounded(*maximum),
                 (*unit).to_owned(),
-            ]);
+            ];
+            row.extend(aims.then(|| target.unwrap_or_default().to_owned()));
+            lines.add_row(row);
         }
         print(lines.to_string())?;
         self.notes.iter().try_for_each(print)
@@ -135,7 +150,8 @@ fn rounded(value: f64) -> String {
     }
 }
 
-fn grouped(value: f64) -> String {
+/// Whole, with the thousands apart.
+pub(super) fn grouped(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {

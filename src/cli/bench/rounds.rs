@@ -10,13 +10,14 @@ use super::{
     child::Only,
     lab::Lab,
     meter::{Server, Stat, peak_memory},
+    plot::{self, Line},
     report::Samples,
     watch::{self, Done},
 };
 use crate::{
     cli::progress,
     config::{Service, service_of},
-    trial::Window,
+    trial::{Tenth, Window},
 };
 
 /// SQLite's clock: less than this is no time at all.
@@ -120,6 +121,12 @@ impl Run {
         }
     }
 
+    /// Seconds of processor time of the daemon and of those servers that are here.
+    pub(super) fn processor(&self) -> Option<f64> {
+        let servers = [self.postgres, self.redis].into_iter().flatten();
+        self.daemon.map(|daemon| daemon + servers.sum::<f64>())
+    }
+
     /// The most memory that the daemon had.
     pub(super) fn add_peak_to(&self, samples: &mut Samples) {
         add_peak(samples, self.peak);
@@ -167,12 +174,14 @@ pub(super) struct Rounds {
     next: u32,
     now: u32,
     last: u32,
+    /// One for each round that counts.
+    lines: Vec<Line>,
 }
 
 impl Rounds {
     pub(super) fn new(common: &Common) -> Self {
         let bar = progress::bar(Some(common.events), "{msg} {bar:30} {pos}/{len} events");
-        Self { samples: Samples::default(), bar, next: 0, now: 0, last: common.rounds }
+        Self { samples: Samples::default(), bar, next: 0, now: 0, last: common.rounds, lines: Vec::new() }
     }
 
     /// All of them count.
@@ -191,6 +200,19 @@ impl Rounds {
             self.bar.finish_and_clear();
         }
         more
+    }
+
+    /// What this round has done when, for the chart.
+    pub(super) fn keep(&mut self, tenths: &[Tenth]) {
+        if self.now > 0 {
+            self.lines.push(Line { label: format!("round {}", self.now), points: plot::over_time(tenths) });
+        }
+    }
+
+    /// Draws what was kept, if that is wanted.
+    pub(super) fn draw(&mut self, common: &Common, what: &str) -> anyhow::Result<()> {
+        let Some(file) = &common.plot else { return Ok(()) };
+        plot::write(file, &[plot::throughput(what, std::mem::take(&mut self.lines))])
     }
 
     /// Says what goes on.
@@ -232,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_first_round_is_forgotten() {
-        let common = Common { events: 1, rounds: 2, payload_bytes: 1, keys: 1, json: false };
+        let common = Common { events: 1, rounds: 2, payload_bytes: 1, keys: 1, json: false, plot: None };
         let run = |mut rounds: Rounds| {
             while rounds.begin() {
                 rounds.samples.add("round", "", f64::from(rounds.now));

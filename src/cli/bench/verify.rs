@@ -11,7 +11,13 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{lab::Lab, load::TOPIC};
-use crate::{app, app::Adapters, config::Config, trial::Place, verification};
+use crate::{
+    app,
+    app::Adapters,
+    config::Config,
+    trial::{Mark, Place},
+    verification,
+};
 
 /// Rows, or entries, looked at in one step.
 const PAGE: usize = 1_000;
@@ -30,6 +36,15 @@ pub(super) async fn recorded(lab: &Lab, events: u64) -> anyhow::Result<()> {
     let origins = origins(lab.adapters()?).await?;
     let places = lab.store()?.places().await?;
     in_order(&origins, &places)
+}
+
+/// The newest events of the outbox have taken effect once since then, and in the order of their keys; what was there
+/// before is not looked at.
+pub(super) async fn recorded_since(lab: &Lab, events: u64, mark: Mark) -> anyhow::Result<()> {
+    let origins = newest_origins(lab.adapters()?, usize::try_from(events)?).await?;
+    let recorded = lab.store()?.recorded_since(mark).await?.rows;
+    ensure!(recorded == events, "of {events} events {recorded} are recorded");
+    in_order(&origins, &lab.store()?.places_since(mark).await?)
 }
 
 /// Every event of the outbox is in the stream once, and in the order of its key.
@@ -78,10 +93,16 @@ async fn everything_recorded(config: &Config, adapters: &Adapters, events: u64) 
 
 /// Where each event comes from.
 async fn origins(adapters: &Adapters) -> anyhow::Result<HashMap<Uuid, Origin>> {
+    newest_origins(adapters, usize::MAX).await
+}
+
+/// At most so many, the newest.
+async fn newest_origins(adapters: &Adapters, most: usize) -> anyhow::Result<HashMap<Uuid, Origin>> {
     let (mut origins, mut cursor) = (HashMap::new(), None);
     loop {
         let outbox = &adapters.databases.outbox;
-        let rows = outbox.settled_before(Settled::Processed, cursor.as_ref(), PAGE).await?;
+        let page = PAGE.min(most - origins.len());
+        let rows = outbox.settled_before(Settled::Processed, cursor.as_ref(), page).await?;
         let Some(last) = rows.last() else { return Ok(origins) };
         cursor = Some(last.id.clone());
         for row in rows {

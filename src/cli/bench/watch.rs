@@ -25,7 +25,8 @@ pub(super) enum Done {
 }
 
 impl Done {
-    fn so_far(self, metrics: &Value) -> u64 {
+    /// How many events a daemon with these metrics has done so far.
+    pub(super) fn so_far(self, metrics: &Value) -> u64 {
         let number = |value: &Value| value.as_u64().unwrap_or_default();
         match self {
             Self::Published(_) => metrics["events_published_total"]
