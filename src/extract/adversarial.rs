@@ -140,7 +140,9 @@ mod tests {
 
     fn check(patterns: &Patterns, name: &str, content: impl Fn(usize) -> String, length: usize) {
         let (short, long) = (steps(patterns, &content(length / 4)), steps(patterns, &content(length)));
-        assert!(long > 0 && long <= 5 * short + 1000, "{name}: {short} steps, four times as long {long}");
+        let says_something = content(length).chars().any(char::is_alphanumeric);
+        assert!(long > 0 || !says_something, "{name}: nothing was counted");
+        assert!(long <= 5 * short + 1000, "{name}: {short} steps, four times as long {long}");
         assert!(long <= 250 * length, "{name}: {long} steps for {length} bytes");
     }
 
@@ -179,7 +181,8 @@ mod tests {
         for (name, payload) in payloads(20_000) {
             assert!(payload.len() >= 20_000, "{name}");
             let read = Message::parse(&event(&payload)).map(|_| ()).map_err(|error| error.to_string());
-            let is_sound = !["a deep field", "a deep id", "a long time"].contains(&name.as_str());
+            // What nobody reads may be as deep as it likes.
+            let is_sound = !["a deep id", "a long number", "a long time"].contains(&name.as_str());
             assert_eq!(read.is_ok(), is_sound, "{name}: {read:?}");
         }
     }
