@@ -217,6 +217,7 @@ fn consumer_group(
         metrics: process.metrics.clone(),
         ledger: databases.ledger.clone(),
         workers: group.workers,
+        lanes: lanes(config),
         max_attempts: group.max_attempts,
         retry: BackoffPolicy {
             initial: group.retry_initial,
@@ -231,6 +232,12 @@ fn consumer_group(
         },
     };
     tree::group(spec, tuning)
+}
+
+/// Transactions that a group records in at once: two connections are left for leases and whatever else cannot wait.
+fn lanes(config: &Config) -> usize {
+    let free = usize::try_from(config.store.pool.saturating_sub(2)).unwrap_or(usize::MAX);
+    (free / config.groups.len().max(1)).max(1)
 }
 
 /// The group's extractors; the configuration was checked to name none that cannot be built.

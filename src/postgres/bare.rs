@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use factline_pipeline::{ledger::Recording, outage::Error};
 use sqlx::{Connection as _, PgConnection};
 
-use super::{conversations, facts, failed, ledger_rows::LedgerRows, pool};
+use super::{conversations, facts, failed, ledger_rows::LedgerRows, pool, unusable};
 use crate::trial::BareStore;
 
 /// A connection to the store.
@@ -22,14 +22,11 @@ impl Bare {
 impl BareStore for Bare {
     async fn record(&mut self, group: &str, batch: &[Recording]) -> Result<(), Error> {
         let mut transaction = self.0.begin().await.map_err(failed)?;
-        let mut new: Vec<&Recording> = batch.iter().collect();
-        let rows = LedgerRows::of_recordings(batch);
-        if rows.are_worth_copying() {
-            rows.copy(&mut transaction, group).await?;
-        } else {
-            let mut new_ids = rows.insert(&mut transaction, group).await?;
-            new.retain(|one| new_ids.remove(&one.event_id));
+        let all_new = LedgerRows::of_recordings(batch).insert_all(&mut transaction, group).await?;
+        if !all_new {
+            return Err(unusable("an event was recorded twice"));
         }
+        let new: Vec<&Recording> = batch.iter().collect();
         facts::record(&mut transaction, &new).await?;
         conversations::update(&mut transaction, &new).await?;
         transaction.commit().await.map_err(failed)

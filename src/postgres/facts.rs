@@ -8,7 +8,7 @@ use factline_pipeline::{
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
-use super::{copy::CopyRows, failed};
+use super::failed;
 
 /// Merges what the events state into what is known.
 pub(super) async fn record(connection: &mut PgConnection, new: &[&Recording]) -> Result<(), Error> {
@@ -89,39 +89,36 @@ async fn insert(connection: &mut PgConnection, facts: &[NewFact<'_>]) -> Result<
     if facts.is_empty() {
         return Ok(());
     }
-    let mut rows = CopyRows::of(17);
-    for fact in facts {
-        encode(fact, &mut rows).map_err(failed)?;
-    }
-    rows.send(
-        connection,
-        "COPY factline.facts (id, identity, subject, predicate, object, confidence, valid_from, valid_to, \
+    let spans = |of: fn(&NewFact<'_>) -> u32| {
+        facts.iter().map(|fact| i32::try_from(of(fact)).unwrap_or(i32::MAX)).collect::<Vec<_>>()
+    };
+    sqlx::query(
+        "INSERT INTO factline.facts (id, identity, subject, predicate, object, confidence, valid_from, valid_to, \
          superseded_by, event_id, conversation_id, message_id, quote, span_start, span_end, extractor, \
-         extractor_version) FROM STDIN (FORMAT binary)",
+         extractor_version) \
+         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::real[], \
+         $7::timestamptz[], $8::timestamptz[], $9::uuid[], $10::uuid[], $11::text[], $12::text[], $13::text[], \
+         $14::int[], $15::int[], $16::text[], $17::smallint[])",
     )
+    .bind(facts.iter().map(|new| new.id).collect::<Vec<_>>())
+    .bind(facts.iter().map(|new| new.identity).collect::<Vec<_>>())
+    .bind(facts.iter().map(|new| new.fact.subject.as_str()).collect::<Vec<_>>())
+    .bind(facts.iter().map(|new| new.fact.predicate.as_str()).collect::<Vec<_>>())
+    .bind(facts.iter().map(|new| new.fact.object.as_str()).collect::<Vec<_>>())
+    .bind(facts.iter().map(|new| new.confidence).collect::<Vec<_>>())
+    .bind(facts.iter().map(|new| new.fact.valid_from).collect::<Vec<_>>())
+    .bind(facts.iter().map(|new| new.valid_to).collect::<Vec<_>>())
+    .bind(facts.iter().map(|new| new.superseded_by).collect::<Vec<_>>())
+    .bind(facts.iter().map(|new| new.event_id).collect::<Vec<_>>())
+    .bind(facts.iter().map(|new| new.conversation_id).collect::<Vec<_>>())
+    .bind(facts.iter().map(|new| new.message_id).collect::<Vec<_>>())
+    .bind(facts.iter().map(|new| new.fact.quote.as_str()).collect::<Vec<_>>())
+    .bind(spans(|new| new.fact.span_start))
+    .bind(spans(|new| new.fact.span_end))
+    .bind(facts.iter().map(|new| new.fact.extractor).collect::<Vec<_>>())
+    .bind(facts.iter().map(|new| new.fact.extractor_version.cast_signed()).collect::<Vec<_>>())
+    .execute(connection)
     .await
-    .map_err(failed)
-}
-
-fn encode(new: &NewFact<'_>, rows: &mut CopyRows) -> Result<(), sqlx::Error> {
-    let place = |at: u32| i32::try_from(at).unwrap_or(i32::MAX);
-    let fact = new.fact;
-    rows.begin_row();
-    rows.value(new.id)?;
-    rows.value(new.identity)?;
-    rows.value(fact.subject.as_str())?;
-    rows.value(fact.predicate.as_str())?;
-    rows.value(fact.object.as_str())?;
-    rows.value(new.confidence)?;
-    rows.value(fact.valid_from)?;
-    rows.value(new.valid_to)?;
-    rows.value(new.superseded_by)?;
-    rows.value(new.event_id)?;
-    rows.value(new.conversation_id)?;
-    rows.value(new.message_id)?;
-    rows.value(fact.quote.as_str())?;
-    rows.value(place(fact.span_start))?;
-    rows.value(place(fact.span_end))?;
-    rows.value(fact.extractor)?;
-    rows.value(fact.extractor_version.cast_signed())
+    .map_err(failed)?;
+    Ok(())
 }

@@ -8,14 +8,24 @@ use factline_pipeline::{
     ledger::{Outcome, Recording},
     outage::Error,
 };
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, Row as _, postgres::PgArguments, query::Query};
 use uuid::Uuid;
 
-use super::{
-    copy::{CopyRows, WORTH_COPYING},
-    failed,
-};
+use super::failed;
 use crate::nul::without_nul;
+
+/// Inserts all rows, each column an array.
+macro_rules! insert {
+    ($if_there:literal) => {
+        concat!(
+            "INSERT INTO factline.event_ledger (consumer_group, event_id, topic, partition, position, event_type, \
+             outcome, facts, attempts, occurred_at, traceparent) \
+             SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[], \
+             $8::int[], $9::int[], $10::timestamptz[], $11::text[])",
+            $if_there
+        )
+    };
+}
 
 /// The first year of PostgreSQL's calendar that is there as a whole: 4713 BC.
 const FIRST_YEAR: i32 = -4712;
@@ -48,26 +58,10 @@ impl<'a> LedgerRows<'a> {
         Self { rows: letters.iter().map(LedgerRow::of_letter).collect() }
     }
 
-    /// Whether [`copy`](Self::copy) is worth trying.
-    pub(super) fn are_worth_copying(&self) -> bool {
-        self.rows.len() >= WORTH_COPYING
-    }
-
     /// Inserts all of them, or says that one is there already: then the transaction is aborted.
-    pub(super) async fn copy(self, connection: &mut PgConnection, group: &str) -> Result<bool, Error> {
-        let mut copied = CopyRows::of(11);
-        for row in &self.rows {
-            row.encode(group, &mut copied).map_err(failed)?;
-        }
-        let sent = copied
-            .send(
-                connection,
-                "COPY factline.event_ledger (consumer_group, event_id, topic, partition, position, event_type, \
-                 outcome, facts, attempts, occurred_at, traceparent) FROM STDIN (FORMAT binary)",
-            )
-            .await;
-        match sent {
-            Ok(()) => Ok(true),
+    pub(super) async fn insert_all(&self, connection: &mut PgConnection, group: &str) -> Result<bool, Error> {
+        match self.bind(sqlx::query(insert!("")), group).execute(connection).await {
+            Ok(_) => Ok(true),
             Err(sqlx::Error::Database(refusal)) if refusal.constraint() == Some("event_ledger_pkey") => {
                 Ok(false)
             }
@@ -76,33 +70,34 @@ impl<'a> LedgerRows<'a> {
     }
 
     /// Inserts those that are not there; gives their ids.
-    pub(super) async fn insert(
-        self,
+    pub(super) async fn insert_new(
+        &self,
         connection: &mut PgConnection,
         group: &str,
     ) -> Result<HashSet<Uuid>, Error> {
+        let insert = self.bind(sqlx::query(insert!(" ON CONFLICT DO NOTHING RETURNING event_id")), group);
+        let rows = insert.fetch_all(connection).await.map_err(failed)?;
+        rows.iter().map(|row| row.try_get("event_id")).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    fn bind<'q>(
+        &'q self,
+        query: Query<'q, Postgres, PgArguments>,
+        group: &'q str,
+    ) -> Query<'q, Postgres, PgArguments> {
         let rows = &self.rows;
-        let inserted: Vec<Uuid> = sqlx::query_scalar(
-            "INSERT INTO factline.event_ledger (consumer_group, event_id, topic, partition, position, event_type, \
-             outcome, facts, attempts, occurred_at, traceparent) \
-             SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[], \
-             $8::int[], $9::int[], $10::timestamptz[], $11::text[]) ON CONFLICT DO NOTHING RETURNING event_id",
-        )
-        .bind(group)
-        .bind(rows.iter().map(|row| row.event_id).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| &*row.topic).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.partition).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.position.as_deref()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| &*row.event_type).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.outcome).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.facts).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.attempts).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.occurred_at).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.traceparent.as_deref()).collect::<Vec<_>>())
-        .fetch_all(connection)
-        .await
-        .map_err(failed)?;
-        Ok(inserted.into_iter().collect())
+        query
+            .bind(group)
+            .bind(rows.iter().map(|row| row.event_id).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| &*row.topic).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.partition).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.position.as_deref()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| &*row.event_type).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.outcome).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.facts).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.attempts).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.occurred_at).collect::<Vec<_>>())
+            .bind(rows.iter().map(|row| row.traceparent.as_deref()).collect::<Vec<_>>())
     }
 }
 
@@ -147,21 +142,6 @@ impl<'a> LedgerRow<'a> {
             occurred_at: letter.occurred_at.filter(is_in_calendar),
             traceparent: None,
         }
-    }
-
-    fn encode(&self, group: &str, copied: &mut CopyRows) -> Result<(), sqlx::Error> {
-        copied.begin_row();
-        copied.value(group)?;
-        copied.value(self.event_id)?;
-        copied.value(&*self.topic)?;
-        copied.value(self.partition)?;
-        copied.value(self.position.as_deref())?;
-        copied.value(&*self.event_type)?;
-        copied.value(self.outcome)?;
-        copied.value(self.facts)?;
-        copied.value(self.attempts)?;
-        copied.value(self.occurred_at)?;
-        copied.value(self.traceparent.as_deref())
     }
 }
 

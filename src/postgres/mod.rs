@@ -4,7 +4,6 @@
 //!
 //! - [`database`]: a pool whose connections answer in time, or are given up;
 //! - [`outbox`]: the application's outbox table, whatever its columns are called;
-//! - `copy`: many rows into a table;
 //! - [`store`]: the ledger, with its `ledger_rows`, `facts`, `conversations`, `dead_letters`, `attempts` and `horizons`;
 //!   `leases`; `records`, what there is to read; `operator_log`, who did what;
 //! - [`migrations`]: both sets of tables;
@@ -23,7 +22,6 @@ use sqlx::{
 mod attempts;
 pub mod bare;
 mod conversations;
-mod copy;
 pub mod database;
 mod dead_letters;
 mod deployment;

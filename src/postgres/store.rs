@@ -172,13 +172,9 @@ async fn record_unless_repeated(
     fences: &[Fence],
     batch: &[Recording],
 ) -> Result<Option<Recorded>, Error> {
-    let rows = LedgerRows::of_recordings(batch);
-    if !rows.are_worth_copying() {
-        return Ok(None);
-    }
     let mut transaction = connection.begin_with(BEGIN).await.map_err(failed)?;
     leases::check_fences(&mut transaction, fences).await?;
-    if !rows.copy(&mut transaction, group).await? {
+    if !LedgerRows::of_recordings(batch).insert_all(&mut transaction, group).await? {
         transaction.rollback().await.map_err(failed)?;
         return Ok(None);
     }
@@ -193,7 +189,7 @@ async fn record_what_is_new(
 ) -> Result<Recorded, Error> {
     let mut transaction = connection.begin_with(BEGIN).await.map_err(failed)?;
     leases::check_fences(&mut transaction, fences).await?;
-    let mut new_ids = LedgerRows::of_recordings(batch).insert(&mut transaction, group).await?;
+    let mut new_ids = LedgerRows::of_recordings(batch).insert_new(&mut transaction, group).await?;
     // An event that stands in the batch twice takes effect where it stands first.
     let new: Vec<&Recording> = batch.iter().filter(|one| new_ids.remove(&one.event_id)).collect();
     take_effect(transaction, group, batch, &new).await
@@ -229,7 +225,7 @@ async fn take_effect(
 async fn record_unpublishable(connection: &mut PgConnection, letters: &[DeadLetter]) -> Result<(), Error> {
     let mut transaction = connection.begin_with(BEGIN).await.map_err(failed)?;
     let connection = &mut *transaction;
-    let mut new_ids = LedgerRows::of_letters(letters).insert(connection, RELAY).await?;
+    let mut new_ids = LedgerRows::of_letters(letters).insert_new(connection, RELAY).await?;
     let new: Vec<&DeadLetter> = letters.iter().filter(|letter| new_ids.remove(&letter.ledger_id)).collect();
     dead_letters::insert(connection, RELAY, &new).await?;
     transaction.commit().await.map_err(failed)

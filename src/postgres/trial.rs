@@ -42,32 +42,50 @@ pub enum SetUp {
     Server(#[source] sqlx::Error),
 }
 
+/// What makes a database one of ours, besides its name.
+const MARK: &str = "factline bench: removed when nobody is connected to it";
+
 /// A database of this name on the server that `url` leads to.
 pub struct Ground {
     server: PgConnectOptions,
     name: String,
+    /// Says to everybody that the benchmark lives.
+    keeper: Option<PgConnection>,
     /// Leads to it.
     pub url: String,
 }
 
 impl Ground {
-    /// Makes the database, after those of the same prefix were removed that nobody is connected to; gives their names.
-    pub async fn make(url: &str, name: &str, prefix: &str) -> Result<(Self, Vec<String>), SetUp> {
+    /// Nothing is made yet.
+    pub fn new(url: &str, name: &str) -> Result<Self, SetUp> {
         let server: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| SetUp::Url(error.into()))?;
-        let ground = Self { url: url_of(url, name)?, server, name: name.to_owned() };
-        let mut connection = PgConnection::connect_with(&ground.server).await.map_err(SetUp::Server)?;
-        let made = ground.make_over(&mut connection, prefix).await;
-        connection.close().await.map_err(SetUp::Server)?;
-        Ok((ground, made?))
+        Ok(Self { url: url_of(url, name)?, server, name: name.to_owned(), keeper: None })
     }
 
-    async fn make_over(&self, connection: &mut PgConnection, prefix: &str) -> Result<Vec<String>, SetUp> {
+    /// What the database is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes the database, after those were removed that killed benchmarks left behind; gives their names.
+    pub async fn make(&mut self, prefix: &str) -> Result<Vec<String>, SetUp> {
+        let mut connection = PgConnection::connect_with(&self.server).await.map_err(SetUp::Server)?;
+        let made = self.make_over(&mut connection, prefix).await;
+        connection.close().await.map_err(SetUp::Server)?;
+        made
+    }
+
+    async fn make_over(&mut self, connection: &mut PgConnection, prefix: &str) -> Result<Vec<String>, SetUp> {
         let lock = sqlx::query("SELECT pg_advisory_lock($1)").bind(SET_UP_LOCK);
         lock.execute(&mut *connection).await.map_err(SetUp::Server)?;
         let gone = drop_leftovers(connection, prefix).await.map_err(SetUp::Server)?;
         let create = AssertSqlSafe(format!("CREATE DATABASE {}", quoted(&self.name)));
         match connection.execute(create).await {
-            Ok(_) => Ok(gone),
+            Ok(_) => {
+                self.keep(connection).await.map_err(SetUp::Server)?;
+                Ok(gone)
+            }
             Err(sqlx::Error::Database(refusal)) if refusal.code().as_deref() == Some("42501") => {
                 let role = sqlx::query_scalar("SELECT current_user::text").fetch_one(connection).await;
                 Err(SetUp::NotAllowed { role: role.map_err(SetUp::Server)? })
@@ -76,10 +94,19 @@ impl Ground {
         }
     }
 
+    /// From now on nobody takes it for a leftover, until we are gone.
+    async fn keep(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        self.keeper = Some(PgConnection::connect_with(&self.server.clone().database(&self.name)).await?);
+        let mark = format!("COMMENT ON DATABASE {} IS '{MARK}'", quoted(&self.name));
+        connection.execute(AssertSqlSafe(mark)).await?;
+        Ok(())
+    }
+
     /// Removes the database, whoever is still connected.
     pub async fn remove(&self) -> Result<(), Error> {
         let mut connection = PgConnection::connect_with(&self.server).await.map_err(failed)?;
-        drop_database(&mut connection, &self.name).await.map_err(failed)?;
+        let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(&self.name));
+        connection.execute(AssertSqlSafe(drop)).await.map_err(failed)?;
         connection.close().await.map_err(failed)
     }
 }
@@ -98,25 +125,23 @@ fn url_of(url: &str, name: &str) -> Result<String, SetUp> {
     Ok(url.into())
 }
 
-/// Databases of a benchmark that was killed.
+/// Databases of a benchmark that was killed: called and marked as ours are, and nobody is connected.
 async fn drop_leftovers(connection: &mut PgConnection, prefix: &str) -> Result<Vec<String>, sqlx::Error> {
     let names: Vec<String> = sqlx::query_scalar(
-        "SELECT datname::text FROM pg_database AS d WHERE starts_with(datname, $1) AND pg_has_role(datdba, 'USAGE') \
+        "SELECT datname::text FROM pg_database AS d WHERE datname ~ ('^' || $1 || '[0-9a-f]{12}(_store)?$') \
+         AND shobj_description(d.oid, 'pg_database') = $2 AND pg_has_role(datdba, 'USAGE') \
          AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datid = d.oid)",
     )
     .bind(prefix)
+    .bind(MARK)
     .fetch_all(&mut *connection)
     .await?;
     for name in &names {
-        drop_database(connection, name).await?;
+        // Not by force: whoever has connected since then keeps it.
+        let drop = format!("DROP DATABASE IF EXISTS {}", quoted(name));
+        connection.execute(AssertSqlSafe(drop)).await?;
     }
     Ok(names)
-}
-
-async fn drop_database(connection: &mut PgConnection, name: &str) -> Result<(), sqlx::Error> {
-    let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name));
-    connection.execute(AssertSqlSafe(drop)).await?;
-    Ok(())
 }
 
 fn quoted(name: &str) -> String {
@@ -131,7 +156,7 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Over a pool of its own: it is never closed, so that the database never looks like a leftover.
+    /// Over a pool of its own.
     #[must_use]
     pub fn new(pool: PgPool, has_outbox: bool, has_store: bool) -> Self {
         Self { pool, has_outbox, has_store }

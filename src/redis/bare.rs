@@ -7,10 +7,13 @@ use factline_pipeline::{
     outage::Error,
     stream::{Position, partition_of},
 };
-use redis::{Client, Value, aio::MultiplexedConnection};
+use redis::{Value, aio::MultiplexedConnection};
 use uuid::Uuid;
 
-use super::{Settings, add_entry, failed, shared::connect};
+use super::{
+    Settings, add_entry, failed,
+    shared::{client, connect},
+};
 use crate::trial::{BareStream, Read, by_partition};
 
 /// How long a read waits, in milliseconds.
@@ -30,7 +33,7 @@ struct Unreadable;
 impl Bare {
     /// Connects.
     pub async fn connect(url: &str, settings: &Settings, topic: &str) -> Result<Self, Error> {
-        let client = Client::open(url).map_err(failed)?;
+        let client = client(url).map_err(failed)?;
         let connection = connect(&client).await.map_err(failed)?;
         let key = |number| format!("{}:{topic}:{number}", settings.prefix);
         Ok(Self { connection, keys: (0..settings.partitions).map(key).collect() })

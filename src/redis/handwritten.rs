@@ -3,12 +3,14 @@
 
 use factline_pipeline::outage::Error;
 use redis::{
-    Client,
     aio::MultiplexedConnection,
     streams::{StreamId, StreamReadReply},
 };
 
-use super::{failed, shared::connect};
+use super::{
+    failed,
+    shared::{client, connect},
+};
 
 const GROUP: &str = "facts";
 
@@ -21,7 +23,7 @@ pub struct Handwritten {
 impl Handwritten {
     /// Connects.
     pub async fn connect(url: &str, prefix: &str) -> Result<Self, Error> {
-        let client = Client::open(url).map_err(failed)?;
+        let client = client(url).map_err(failed)?;
         let connection = connect(&client).await.map_err(failed)?;
         Ok(Self { connection, key: format!("{prefix}:handwritten") })
     }

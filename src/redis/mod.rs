@@ -72,7 +72,7 @@ pub struct Settings {
 impl Stream {
     /// Nothing is connected until it is used. An unreadable URL is an error, which does not repeat it.
     pub fn new(url: &str, settings: Settings) -> Result<Self, RedisError> {
-        let client = Client::open(url)?;
+        let client = shared::client(url)?;
         let shared = Shared::new(client.clone());
         let (readers, preflight) = (Readers::default(), Preflight::default());
         Ok(Self { client, shared, readers, preflight, appenders: Appenders::default(), settings })

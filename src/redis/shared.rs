@@ -3,8 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, Pipeline, RedisError, RedisFuture, RedisResult,
+    Value,
     aio::{ConnectionLike, MultiplexedConnection},
+    io::tcp::TcpSettings,
 };
 
 use tokio::{runtime::Handle, task::JoinError};
@@ -21,6 +23,13 @@ pub(super) struct Shared {
     /// Where the connection is made, for it lives no longer than the runtime that it was made in.
     home: Option<Handle>,
     current: Arc<Mutex<Option<MultiplexedConnection>>>,
+}
+
+/// Nothing is connected yet. An unreadable URL is an error, which does not repeat it.
+pub(super) fn client(url: &str) -> RedisResult<Client> {
+    // Without it, what fills the last packet but a half waits until the server has acknowledged those before.
+    let at_once = TcpSettings::default().set_nodelay(true);
+    Client::open(url.into_connection_info()?.set_tcp_settings(at_once))
 }
 
 /// A connection to the server that answers in time or fails.

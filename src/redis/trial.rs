@@ -6,9 +6,13 @@
 use std::collections::HashSet;
 
 use factline_pipeline::outage::Error;
-use redis::{Client, RedisError, aio::MultiplexedConnection};
+use redis::{RedisError, aio::MultiplexedConnection};
 
-use super::{failed, server::fields, shared::connect};
+use super::{
+    failed,
+    server::fields,
+    shared::{client, connect},
+};
 use crate::trial::About;
 
 /// The set of those that measure.
@@ -27,7 +31,7 @@ pub struct Ground {
 impl Ground {
     /// Registers the prefix, after the keys of those were removed that are no more; gives their names.
     pub async fn make(url: &str, name: &str, topic: &str) -> Result<(Self, Vec<String>), Error> {
-        let client = Client::open(url).map_err(failed)?;
+        let client = client(url).map_err(failed)?;
         let mut connection = connect(&client).await.map_err(failed)?;
         redis::cmd("CLIENT").arg("SETNAME").arg(name).exec_async(&mut connection).await.map_err(failed)?;
         redis::cmd("SADD").arg(NAMES).arg(name).exec_async(&mut connection).await.map_err(failed)?;

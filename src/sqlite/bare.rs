@@ -67,15 +67,13 @@ impl Bare {
 #[async_trait]
 impl BareOutbox for Bare {
     async fn claim(&mut self, limit: usize) -> Result<Vec<i64>, Error> {
-        let mut transaction = self.database.write().await?;
         let rows = sqlx::query(AssertSqlSafe(self.statements.claim_pending.clone()))
             .bind(self.after)
             .bind("[]")
             .bind(count(limit))
-            .fetch_all(&mut *transaction)
+            .fetch_all(self.database.reader())
             .await
             .map_err(failed)?;
-        transaction.commit().await.map_err(failed)?;
         let number = |row: &SqliteRow| row.try_get("number");
         let numbers: Vec<i64> = rows.iter().map(number).collect::<Result<_, _>>().map_err(failed)?;
         self.after = numbers.last().copied().unwrap_or(self.after);
@@ -83,10 +81,9 @@ impl BareOutbox for Bare {
     }
 
     async fn mark(&mut self, rows: &[i64]) -> Result<(), Error> {
-        let mut transaction = self.database.write().await?;
         let mark = sqlx::query(AssertSqlSafe(self.statements.mark_processed.clone())).bind(json(rows)?);
-        mark.execute(&mut *transaction).await.map_err(failed)?;
-        transaction.commit().await.map_err(failed)
+        mark.execute(self.database.writer()).await.map_err(failed)?;
+        Ok(())
     }
 }
 

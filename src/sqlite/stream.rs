@@ -24,7 +24,7 @@ use super::{
 use crate::failpoints::{self, Step};
 
 /// How often to look for what other processes appended.
-const POLL: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(50);
 
 /// Entries deleted in one transaction at most, so that none holds the write lock for long.
 const TRIM_BATCH: usize = 5_000;

@@ -96,7 +96,6 @@ fn many() -> Vec<Recording> {
     let mut many: Vec<Recording> = (1..=100).map(one).collect();
     if let Ok(event) = &mut many[0].entry.event {
         (event.trace, event.occurred_at) = (None, DateTime::<Utc>::MIN_UTC);
-        event.event_type = "no NUL: \0".into();
     }
     many
 }
@@ -106,8 +105,11 @@ async fn a_large_batch_is_recorded_like_its_events_one_by_one(fixture: &StoreFix
     let whole = Recorded { new: 100, dead_lettered: 25, duplicates: 0 };
     assert_eq!(record(fixture, &many).await, whole);
     assert_eq!(totals(fixture).await.facts, 26, "one home is the present one");
-    for one in many.chunks(1) {
-        fixture.ledger.record("by itself", &[], one).await.unwrap();
+    for mut one in many.clone() {
+        if let Outcome::DeadLettered(letter) = &mut one.outcome {
+            letter.id = Uuid::now_v7();
+        }
+        fixture.ledger.record("by itself", &[], &[one]).await.unwrap();
     }
     for recording in &many {
         let mut rows = fixture.records.ledger(recording.event_id).await.unwrap();

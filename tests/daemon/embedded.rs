@@ -13,7 +13,7 @@ fn the_demo_shows_facts_what_was_set_aside_and_the_tree() {
     for part in [
         "lives_in",
         "payload has no content",
-        "recursion limit exceeded",
+        "payload is not a JSON object",
         "season",
         "outbox_poller",
         "ledger_writer",

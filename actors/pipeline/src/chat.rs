@@ -65,11 +65,11 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 impl<'a> Message<'a> {
     /// Parses the event's payload, once, for all extractors.
     pub fn parse(event: &'a Event) -> Result<Self, Error> {
-        let payload: Payload = serde_json::from_str(&event.data).map_err(Error::Payload)?;
         // An array of the right length would pass for the fields in their order.
-        if !event.data.trim_start().starts_with('{') {
+        if event.data.trim_start().starts_with('[') {
             return Err(Error::NoObject);
         }
+        let payload: Payload = serde_json::from_str(&event.data).map_err(Error::Payload)?;
         Ok(Self {
             conversation_id: payload.conversation_id.unwrap_or(Cow::Borrowed(&event.key)),
             message_id: payload.message_id.unwrap_or_else(|| event.id.to_string().into()),

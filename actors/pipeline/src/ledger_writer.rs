@@ -3,10 +3,11 @@
 //! In: [`RecordBatch`] from the [`FactExtractor`](crate::fact_extractor::FactExtractor)s. Out: [`BatchRecorded`] to
 //! the [`ConsumerGroup`].
 //!
-//! Each extractor has a lane of its own: its batches are recorded one after the other, so that each partition's order
-//! holds, while another lane's transaction runs. Batches that wait in their lane share the next one. During an outage the transaction is tried until
-//! the store is back. Data that the store refuses is parted until the guilty event stands alone and becomes a dead
-//! letter. A batch under a lost lease changes nothing. A crash loses what is in hand, which is pending in the stream.
+//! Each extractor has a lane: its batches are recorded one after the other, so that each partition's order holds, while
+//! another lane's transaction runs. Batches that wait in their lane share the next one. During an outage the transaction
+//! is tried until the store is back. Data that the store refuses is parted until the guilty event stands alone and
+//! becomes a dead letter. A batch under a lost lease changes nothing. A crash loses what is in hand, which is pending in
+//! the stream.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -112,6 +113,7 @@ impl LedgerWriter {
             return;
         }
         lane.busy = true;
+        let first = batches[0].batch;
         let work = record_and_report(self.params.clone(), self.life.clone(), batches);
         ctx.spawn(work.into_actor(self).map(move |recorded, writer, ctx| {
             writer.lanes[number].busy = false;
@@ -119,12 +121,12 @@ impl LedgerWriter {
             match recorded {
                 Ok(()) => {}
                 Err(error @ Error::Fenced { .. }) => {
-                    writer.params.chain.void();
+                    writer.void(first);
                     tracing::warn!(error = %outage::chain(&error), "batch left to the partition's new holder");
                 }
                 Err(error) if error.is_outage() => {
                     // A shutdown during an outage: all entries are pending.
-                    writer.params.chain.void();
+                    writer.void(first);
                     tracing::warn!(error = %outage::chain(&error), "batches left unrecorded in the stream");
                 }
                 Err(error) => writer.life.fail(outage::chain(&error)),
@@ -132,18 +134,29 @@ impl LedgerWriter {
             writer.record_next(ctx);
         }));
     }
+
+    /// Voids what is under way with this batch, unless another lane has done so already.
+    fn void(&self, batch: BatchId) {
+        if self.params.chain.is_current(batch) {
+            self.params.chain.void();
+        }
+    }
 }
 
 impl Lane {
-    /// As many of the waiting batches as fit into one transaction; always the first one.
+    /// As many of the waiting batches as fit into one transaction; always the first one. Dead letters take longer: with
+    /// them, no more than a batch of full size.
     fn next_batches(&mut self, params: &Params) -> Vec<RecordBatch> {
         // A batch before them may have been void: they would overtake what it held.
         self.queue.retain(|batch| params.chain.is_current(batch.batch));
         let mut batches: Vec<RecordBatch> = Vec::new();
-        let mut size = 0;
+        let (mut size, mut most) = (0, SHARED * params.batch_size);
         while let Some(batch) = self.queue.front() {
             size += batch.recordings.len();
-            if !batches.is_empty() && size > SHARED * params.batch_size {
+            if batch.recordings.iter().any(|one| matches!(one.outcome, Outcome::DeadLettered(_))) {
+                most = params.batch_size;
+            }
+            if !batches.is_empty() && size > most {
                 break;
             }
             batches.extend(self.queue.pop_front());

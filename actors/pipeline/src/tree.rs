@@ -117,6 +117,8 @@ pub struct Group {
     pub ledger: Arc<dyn Ledger>,
     /// How many events are extracted at once.
     pub workers: usize,
+    /// How many transactions record at once, at most.
+    pub lanes: usize,
     /// How often an event is tried.
     pub max_attempts: u32,
     /// Pauses between attempts.
@@ -146,7 +148,7 @@ pub fn group(group: Group, tuning: &dyn Tuning) -> SupervisorSpec {
         ledger: group.ledger.clone(),
         consumer,
         batch_size: group.settings.batch_size,
-        lanes: group.workers,
+        lanes: group.lanes.min(group.workers),
         outage: group.settings.outage.clone(),
         chain: chain.clone(),
         metrics: group.metrics.clone(),

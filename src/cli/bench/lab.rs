@@ -91,10 +91,13 @@ impl Lab {
 
     async fn make_database(&mut self, url: &str, suffix: &str) -> anyhow::Result<String> {
         let name = format!("{}{suffix}", self.name);
-        let (ground, gone) = postgres::trial::Ground::make(url, &name, PREFIX).await?;
-        tell_of_leftovers(&gone, "databases");
+        let ground = postgres::trial::Ground::new(url, &name)?;
         let url = ground.url.clone();
+        // Known before it is made: whoever is ended meanwhile removes it.
         self.grounds.push(ground);
+        if let Some(ground) = self.grounds.last_mut() {
+            tell_of_leftovers(&ground.make(PREFIX).await?, "databases");
+        }
         Ok(url)
     }
 
@@ -249,7 +252,7 @@ impl Lab {
         header.push(("store".to_owned(), told(&store)));
         let stream = match self.keys() {
             Some(keys) => told(&keys.about().await?),
-            None => "in the embedded database".to_owned(),
+            None => format!("in the embedded database in {}", self.folder.path().display()),
         };
         header.push(("stream".to_owned(), stream));
         let Config { relay, groups, stream, .. } = &self.config;
@@ -286,10 +289,12 @@ impl Lab {
         }
         for ground in &self.grounds {
             if let Err(error) = ground.remove().await {
-                wrong.push(format!("database {}: {}", self.name, outage::chain(&error)));
+                wrong.push(format!("database {}: {}", ground.name(), outage::chain(&error)));
             }
         }
-        self.folder.close()?;
+        if let Err(error) = self.folder.close() {
+            wrong.push(format!("the temporary folder: {error}"));
+        }
         if wrong.is_empty() { Ok(()) } else { Err(anyhow::anyhow!("{}", wrong.join("; "))) }
     }
 }

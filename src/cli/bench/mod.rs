@@ -150,10 +150,13 @@ async fn measure(bench: &Bench, config: &Config, lab: &mut Option<Lab>) -> anyho
     };
     let Config { source, store, stream, .. } = config;
     let elsewhere = "the server is not on this host";
-    if [&source.url, &store.url].into_iter().any(|url| service_of(url) == Some(Service::Postgres)) {
+    let counts_processors = !matches!(bench, Bench::Latency(_) | Bench::Overload(_) | Bench::Flat(_));
+    if counts_processors
+        && [&source.url, &store.url].into_iter().any(|url| service_of(url) == Some(Service::Postgres))
+    {
         report.note_missing("processor, PostgreSQL", elsewhere);
     }
-    if service_of(&stream.url) == Some(Service::Redis) {
+    if counts_processors && service_of(&stream.url) == Some(Service::Redis) {
         report.note_missing("processor, Redis", elsewhere);
     }
     report.print()?;

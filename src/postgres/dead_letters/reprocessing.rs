@@ -104,7 +104,7 @@ async fn lock(connection: &mut PgConnection, letter: Uuid) -> Result<String, Err
 /// time comes back.
 async fn take_in_ledger(connection: &mut PgConnection, success: Success<'_>) -> Result<bool, Error> {
     let rows = LedgerRows::of_recordings(std::slice::from_ref(success.recording));
-    let inserted = !rows.insert(connection, success.group).await?.is_empty();
+    let inserted = !rows.insert_new(connection, success.group).await?.is_empty();
     let updated = sqlx::query(
         "UPDATE factline.event_ledger SET outcome = 'processed', facts = $3, attempts = $4, \
          processed_at = clock_timestamp() \
