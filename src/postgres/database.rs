@@ -33,6 +33,13 @@ const BEGIN_BY_INDEX: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL e
                               SET LOCAL enable_sort = off; SET LOCAL idle_in_transaction_session_timeout = '4s'; \
                               SET LOCAL statement_timeout = '10s'";
 
+/// The same for marks, which need not be on the disk yet: after a crash of the server rows whose marks it lost are
+/// published again, and the ledger knows their events.
+const BEGIN_TO_MARK: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+                             SET LOCAL enable_sort = off; SET LOCAL synchronous_commit = off; \
+                             SET LOCAL idle_in_transaction_session_timeout = '4s'; \
+                             SET LOCAL statement_timeout = '10s'";
+
 /// Opens a transaction that reads whatever somebody asks for: a query that nobody waits for any more ends as well.
 const BEGIN_TO_READ: &str = "BEGIN READ ONLY; SET LOCAL idle_in_transaction_session_timeout = '4s'; \
                              SET LOCAL statement_timeout = '10s'";
@@ -121,8 +128,21 @@ impl Database {
         &self,
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<u64, Error> {
+        self.change_in(BEGIN_BY_INDEX, query).await
+    }
+
+    /// The same for marks that may be lost if the server crashes.
+    pub(super) async fn mark_by_index(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
+        self.change_in(BEGIN_TO_MARK, query).await
+    }
+
+    async fn change_in(
+        &self,
+        begin: &'static str,
+        query: Query<'_, Postgres, PgArguments>,
+    ) -> Result<u64, Error> {
         let change = async |connection: &mut PgConnection| {
-            let mut transaction = connection.begin_with(BEGIN_BY_INDEX).await.map_err(failed)?;
+            let mut transaction = connection.begin_with(begin).await.map_err(failed)?;
             let changed = query.execute(&mut *transaction).await.map_err(failed)?;
             transaction.commit().await.map_err(failed)?;
             Ok(changed.rows_affected())

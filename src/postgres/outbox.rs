@@ -93,7 +93,7 @@ impl Port for Outbox {
             IdKind::Text => mark.bind(texts(rows)),
         };
         failpoints::pass(Step::BeforeMark)?;
-        self.database.change_by_index(mark).await?;
+        self.database.mark_by_index(mark).await?;
         failpoints::pass(Step::AfterMark)
     }
 

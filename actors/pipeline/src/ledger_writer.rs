@@ -4,8 +4,8 @@
 //! the [`ConsumerGroup`].
 //!
 //! Each extractor has a lane: its batches are recorded one after the other, so that each partition's order holds, while
-//! another lane's transaction runs. Batches that wait in their lane share the next one. During an outage the transaction
-//! is tried until the store is back. Data that the store refuses is parted until the guilty event stands alone and
+//! another lane's transaction runs. Batches that wait in their lane share the next one; few events share it with those
+//! of the other lanes. During an outage the transaction is tried until the store is back. Data that the store refuses is parted until the guilty event stands alone and
 //! becomes a dead letter. A batch under a lost lease changes nothing. A crash loses what is in hand, which is pending in
 //! the stream.
 
@@ -93,8 +93,20 @@ impl LedgerWriter {
     }
 
     fn record_next(&mut self, ctx: &mut Context<Self>) {
-        for lane in 0..self.lanes.len() {
-            self.record_next_of(lane, ctx);
+        let chain = &self.params.chain;
+        for lane in self.lanes.iter_mut().filter(|lane| !lane.busy) {
+            // A batch before them may have been void: they would overtake what it held.
+            lane.queue.retain(|batch| chain.is_current(batch.batch));
+        }
+        // Few events are recorded together, one transaction at a time: many small ones only keep each other waiting.
+        let worth_its_own = (self.params.batch_size / 2).max(1);
+        for number in 0..self.lanes.len() {
+            if self.lanes[number].waiting() >= worth_its_own {
+                self.record(&[number], ctx);
+            }
+        }
+        if self.lanes.iter().all(|lane| !lane.busy) {
+            self.record(&(0..self.lanes.len()).collect::<Vec<_>>(), ctx);
         }
         let in_hand = self.lanes.iter().map(|lane| lane.queue.len() + usize::from(lane.busy)).sum();
         self.life.set_in_flight(in_hand);
@@ -103,20 +115,21 @@ impl LedgerWriter {
         }
     }
 
-    fn record_next_of(&mut self, number: usize, ctx: &mut Context<Self>) {
-        let lane = &mut self.lanes[number];
-        if lane.busy {
-            return;
+    /// Records what waits in these lanes, as much as fits into one transaction.
+    fn record(&mut self, numbers: &[usize], ctx: &mut Context<Self>) {
+        let mut share = Share::new(self.params.batch_size);
+        let mut taken = Vec::with_capacity(numbers.len());
+        for &number in numbers {
+            if self.lanes[number].take_into(&mut share) {
+                self.lanes[number].busy = true;
+                taken.push(number);
+            }
         }
-        let batches = lane.next_batches(&self.params);
-        if batches.is_empty() {
-            return;
-        }
-        lane.busy = true;
-        let first = batches[0].batch;
+        let Some(first) = share.batches.first().map(|batch| batch.batch) else { return };
+        let batches = share.batches;
         let work = record_and_report(self.params.clone(), self.life.clone(), batches);
         ctx.spawn(work.into_actor(self).map(move |recorded, writer, ctx| {
-            writer.lanes[number].busy = false;
+            taken.iter().for_each(|number| writer.lanes[*number].busy = false);
             writer.life.progress();
             match recorded {
                 Ok(()) => {}
@@ -144,24 +157,45 @@ impl LedgerWriter {
 }
 
 impl Lane {
-    /// As many of the waiting batches as fit into one transaction; always the first one. Dead letters take longer: with
-    /// them, no more than a batch of full size.
-    fn next_batches(&mut self, params: &Params) -> Vec<RecordBatch> {
-        // A batch before them may have been void: they would overtake what it held.
-        self.queue.retain(|batch| params.chain.is_current(batch.batch));
-        let mut batches: Vec<RecordBatch> = Vec::new();
-        let (mut size, mut most) = (0, SHARED * params.batch_size);
-        while let Some(batch) = self.queue.front() {
-            size += batch.recordings.len();
-            if batch.recordings.iter().any(|one| matches!(one.outcome, Outcome::DeadLettered(_))) {
-                most = params.batch_size;
-            }
-            if !batches.is_empty() && size > most {
-                break;
-            }
-            batches.extend(self.queue.pop_front());
+    /// How many events could be recorded now.
+    fn waiting(&self) -> usize {
+        if self.busy { 0 } else { self.queue.iter().map(|batch| batch.recordings.len()).sum() }
+    }
+
+    /// As many of the waiting batches as there is room for; says if there was any.
+    fn take_into(&mut self, share: &mut Share) -> bool {
+        let before = share.batches.len();
+        while self.queue.front().is_some_and(|batch| share.has_room_for(batch)) {
+            share.batches.extend(self.queue.pop_front());
         }
-        batches
+        share.batches.len() > before
+    }
+}
+
+/// Batches that share a transaction.
+struct Share {
+    batches: Vec<RecordBatch>,
+    batch_size: usize,
+    size: usize,
+    most: usize,
+}
+
+impl Share {
+    fn new(batch_size: usize) -> Self {
+        Self { batches: Vec::new(), batch_size, size: 0, most: SHARED * batch_size }
+    }
+
+    /// There always is for the first one. Dead letters take longer: with them, no more than a batch of full size.
+    fn has_room_for(&mut self, batch: &RecordBatch) -> bool {
+        if batch.recordings.iter().any(|one| matches!(one.outcome, Outcome::DeadLettered(_))) {
+            self.most = self.batch_size;
+        }
+        let size = self.size + batch.recordings.len();
+        let has_room = self.batches.is_empty() || size <= self.most;
+        if has_room {
+            self.size = size;
+        }
+        has_room
     }
 }
 

@@ -12,8 +12,9 @@ use crate::{
     trial::BareOutbox,
 };
 
-/// The planner keeps to the index, as it does for the relay.
-const BY_INDEX: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off";
+/// The planner keeps to the index, and marks do not wait for the disk, as it is for the relay.
+const AS_THE_RELAY: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; \
+                            SET synchronous_commit = off";
 
 /// An outbox whose rows are numbered.
 pub struct Bare {
@@ -29,7 +30,7 @@ impl Bare {
         let Outbox { statements, .. } = Outbox::open(pool.clone(), table).await?;
         let mut connection = PgConnection::connect_with(&pool.connect_options()).await.map_err(failed)?;
         pool.close().await;
-        connection.execute(BY_INDEX).await.map_err(failed)?;
+        connection.execute(AS_THE_RELAY).await.map_err(failed)?;
         Ok(Self { connection, statements, after: i64::MIN })
     }
 }
