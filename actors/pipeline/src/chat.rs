@@ -153,9 +153,8 @@ mod tests {
         assert_eq!(reason(r#"["c", "m", "user", "Ada", "content", 1]"#), "payload is not a JSON object");
         assert_eq!(reason("not { json"), "payload is not a chat message");
         assert_eq!(reason(r#"{"content": 1}"#), "payload is not a chat message");
-        assert_eq!(
-            reason(&format!("{}{}", "[".repeat(10_000), "]".repeat(10_000))),
-            "payload is not a chat message"
-        );
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert_eq!(reason(&deep), "payload is not a JSON object");
+        assert_eq!(reason(&format!(r#"{{"content": {deep}}}"#)), "payload is not a chat message");
     }
 }
