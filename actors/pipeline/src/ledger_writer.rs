@@ -129,7 +129,9 @@ impl LedgerWriter {
         let batches = share.batches;
         let work = record_and_report(self.params.clone(), self.life.clone(), batches);
         ctx.spawn(work.into_actor(self).map(move |recorded, writer, ctx| {
-            taken.iter().for_each(|number| writer.lanes[*number].busy = false);
+            for number in taken {
+                writer.lanes[number].busy = false;
+            }
             writer.life.progress();
             match recorded {
                 Ok(()) => {}

@@ -143,6 +143,6 @@ mod tests {
         let after = |millis| pace.begun + Duration::from_millis(millis);
         assert_eq!((pace.due(0), pace.due(250)), (after(0), after(250)));
         assert_eq!([0, 250, 9_000].map(|millis| pace.due_by(after(millis))), [0, 250, 9_000]);
-        assert_eq!(pace.due_by(pace.begun - Duration::from_secs(1)), 0);
+        assert_eq!(pace.due_by(pace.begun.checked_sub(Duration::from_secs(1)).unwrap()), 0);
     }
 }
