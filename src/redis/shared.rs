@@ -27,7 +27,7 @@ pub(super) struct Shared {
 
 /// Nothing is connected yet. An unreadable URL is an error, which does not repeat it.
 pub(super) fn client(url: &str) -> RedisResult<Client> {
-    // Without it, what fills the last packet but a half waits until the server has acknowledged those before.
+    // Without it, a last packet that is not full may wait until the server has acknowledged those before.
     let at_once = TcpSettings::default().set_nodelay(true);
     Client::open(url.into_connection_info()?.set_tcp_settings(at_once))
 }
