@@ -29,16 +29,21 @@ const RETURN_LIMIT: Duration = Duration::from_secs(1);
 /// Statistics of a fresh table say that it is empty, and a plan made then scans or sorts everything once it is
 /// not. These statements know their rows by index, so nothing else is ever better. The server ends the transaction by
 /// itself if we are gone without its noticing.
-const BEGIN_BY_INDEX: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
-                              SET LOCAL enable_sort = off; SET LOCAL idle_in_transaction_session_timeout = '4s'; \
-                              SET LOCAL statement_timeout = '10s'";
+macro_rules! begin_by_index {
+    ($also:literal) => {
+        concat!(
+            "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; \
+             SET LOCAL idle_in_transaction_session_timeout = '4s'; SET LOCAL statement_timeout = '10s'",
+            $also
+        )
+    };
+}
 
-/// The same for marks, which need not be on the disk yet: after a crash of the server rows whose marks it lost are
-/// published again, and the ledger knows their events.
-const BEGIN_TO_MARK: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
-                             SET LOCAL enable_sort = off; SET LOCAL synchronous_commit = off; \
-                             SET LOCAL idle_in_transaction_session_timeout = '4s'; \
-                             SET LOCAL statement_timeout = '10s'";
+const BEGIN_BY_INDEX: &str = begin_by_index!("");
+
+/// For marks, which need not be on the disk yet: after a crash of the server rows whose marks it lost are published
+/// again, and the ledger knows their events.
+const BEGIN_TO_MARK: &str = begin_by_index!("; SET LOCAL synchronous_commit = off");
 
 /// Opens a transaction that reads whatever somebody asks for: a query that nobody waits for any more ends as well.
 const BEGIN_TO_READ: &str = "BEGIN READ ONLY; SET LOCAL idle_in_transaction_session_timeout = '4s'; \

@@ -31,6 +31,7 @@ macro_rules! insert {
 const FIRST_YEAR: i32 = -4712;
 
 /// A row of the ledger.
+#[derive(Default)]
 struct LedgerRow<'a> {
     event_id: Uuid,
     topic: Cow<'a, str>,
@@ -106,50 +107,46 @@ impl<'a> LedgerRow<'a> {
         let Recording { event_id, entry, outcome, attempts, .. } = recording;
         let event = entry.event.as_ref().ok();
         let trace = event.and_then(|event| event.trace.as_ref());
-        let (topic, event_type, outcome, facts, attempts) = match outcome {
-            Outcome::Processed(said) => {
-                let event_type = event.map_or("", |event| &event.event_type);
-                let facts = said.as_ref().map_or(0, |said| said.facts.len());
-                (&*entry.partition.topic, event_type, "processed", facts, *attempts)
-            }
-            Outcome::DeadLettered(letter) => of_dead_letter(letter),
-        };
-        Self {
+        let place = |row| Self {
             event_id: *event_id,
-            topic: without_nul(topic),
             partition: Some(entry.partition.number.into()),
             position: Some(entry.position.to_string().into()),
-            event_type: without_nul(event_type),
-            outcome,
-            facts: i32::try_from(facts).unwrap_or(i32::MAX),
-            attempts: i32::try_from(attempts).unwrap_or(i32::MAX),
             occurred_at: event.map(|event| event.occurred_at).filter(is_in_calendar),
             traceparent: trace.map(|trace| without_nul(&trace.traceparent)),
+            ..row
+        };
+        match outcome {
+            Outcome::Processed(said) => place(Self {
+                topic: without_nul(&entry.partition.topic),
+                event_type: without_nul(event.map_or("", |event| &event.event_type)),
+                outcome: "processed",
+                facts: capped(said.as_ref().map_or(0, |said| said.facts.len())),
+                attempts: capped(*attempts),
+                ..Self::default()
+            }),
+            Outcome::DeadLettered(letter) => place(Self::of_letter(letter)),
         }
     }
 
+    /// A dead letter's own row must not be refused for what the letter is about.
     fn of_letter(letter: &'a DeadLetter) -> Self {
-        let (topic, event_type, outcome, _, attempts) = of_dead_letter(letter);
         Self {
             event_id: letter.ledger_id,
-            topic: without_nul(topic),
+            topic: without_nul(&letter.topic),
             partition: letter.partition.map(i32::from),
             position: letter.position.as_deref().map(without_nul),
-            event_type: without_nul(event_type),
-            outcome,
+            event_type: without_nul(letter.event_type.as_deref().unwrap_or_default()),
+            outcome: "dead_lettered",
             facts: 0,
-            attempts: i32::try_from(attempts).unwrap_or(i32::MAX),
+            attempts: capped(letter.cause.attempts),
             occurred_at: letter.occurred_at.filter(is_in_calendar),
             traceparent: None,
         }
     }
 }
 
-/// Topic, event type, outcome, facts and attempts. A dead letter's own row must not be refused for what the letter is
-/// about.
-fn of_dead_letter(letter: &DeadLetter) -> (&str, &str, &'static str, usize, u32) {
-    let event_type = letter.event_type.as_deref().unwrap_or_default();
-    (&letter.topic, event_type, "dead_lettered", 0, letter.cause.attempts)
+fn capped(number: impl TryInto<i32>) -> i32 {
+    number.try_into().unwrap_or(i32::MAX)
 }
 
 /// Our calendar begins earlier than PostgreSQL's, and ends earlier too.

@@ -1,7 +1,7 @@
 //! `factline bench backlog`: how much memory the daemon takes while it drains a large backlog.
 
 use super::{
-    Common,
+    Common, Shape,
     child::Only,
     end_to_end::through,
     lab::Lab,
@@ -16,20 +16,16 @@ pub(super) struct Arguments {
     /// Rows that wait in the outbox when the daemon starts
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     events: u64,
-    /// Bytes of a payload
-    #[arg(long, value_name = "N", default_value_t = 300)]
-    payload_bytes: usize,
-    /// Keys, and so conversations, that the events are spread over
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
-    keys: u64,
+    #[command(flatten)]
+    shape: Shape,
     /// Print it as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn run(lab: &mut Lab, arguments: &Arguments) -> anyhow::Result<Report> {
-    let Arguments { events, payload_bytes, keys, json } = *arguments;
-    let common = Common { events, rounds: 1, payload_bytes, keys, json, plot: None };
+    let Arguments { events, shape, json } = *arguments;
+    let common = Common { events, rounds: 1, shape, json, plot: None };
     let mut rounds = Rounds::without_warm_up(&common);
     while rounds.begin() {
         lab.fresh_with(common.load(), rounds.step("filling the outbox")).await?;

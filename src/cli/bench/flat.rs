@@ -9,7 +9,7 @@ use factline_pipeline::outbox::NewEvent;
 
 use self::case::{Case, Spread};
 use super::{
-    Common,
+    Common, Shape,
     child::Only,
     lab::Lab,
     load::Load,
@@ -51,12 +51,8 @@ pub(super) struct Arguments {
     /// Rounds that count, of either deployment; one more warms up before them
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Bytes of a payload
-    #[arg(long, value_name = "N", default_value_t = 300)]
-    payload_bytes: usize,
-    /// Keys, and so conversations, that the events are spread over
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
-    keys: u64,
+    #[command(flatten)]
+    shape: Shape,
     /// Print it as JSON
     #[arg(long)]
     json: bool,
@@ -76,8 +72,8 @@ impl Arguments {
     }
 
     fn common(&self) -> Common {
-        let Self { events, rounds, payload_bytes, keys, json, .. } = *self;
-        Common { events, rounds, payload_bytes, keys, json, plot: None }
+        let Self { events, rounds, shape, json, .. } = *self;
+        Common { events, rounds, shape, json, plot: None }
     }
 }
 
@@ -118,7 +114,7 @@ fn tell_of_space(arguments: &Arguments, cases: &[Case]) {
     let most = cases.iter().map(|case| {
         let rows = case.rows(arguments.scale);
         (rows + arguments.events * u64::from(arguments.rounds + 1))
-            * case.bytes_of_row(arguments.payload_bytes)
+            * case.bytes_of_row(arguments.shape.payload_bytes)
     });
     eprintln!(
         "the largest case takes about {} MB where the database is, and for a while as much in its log of changes; it is \

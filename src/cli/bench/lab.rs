@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use tempfile::TempDir;
 
 use super::{
-    Common,
+    Common, Shape,
     child::{Child, Only, free_address},
     load::{Load, TOPIC},
 };
@@ -243,7 +243,7 @@ impl Lab {
             ("factline".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
             ("processors".to_owned(), cores.to_string()),
         ];
-        if let Some(Common { events, payload_bytes, keys, .. }) = common.into() {
+        if let Some(Common { events, shape: Shape { payload_bytes, keys }, .. }) = common.into() {
             header.push(("events".to_owned(), format!("{events} of {payload_bytes} bytes, {keys} keys")));
         }
         let source = self.source()?.about().await?;

@@ -18,7 +18,7 @@ use hdrhistogram::Histogram;
 
 use self::sight::Seen;
 use super::{
-    Common,
+    Common, Shape,
     child::Only,
     floor::Prepared,
     lab::Lab,
@@ -80,12 +80,8 @@ pub(super) struct Arguments {
     /// Rounds
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Bytes of a payload
-    #[arg(long, value_name = "N", default_value_t = 300)]
-    payload_bytes: usize,
-    /// Keys, and so conversations, that the events are spread over
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
-    keys: u64,
+    #[command(flatten)]
+    shape: Shape,
     /// Draw the percentiles into this SVG file
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
@@ -97,8 +93,8 @@ pub(super) struct Arguments {
 impl Arguments {
     fn common(&self) -> Common {
         let events = u64::from(self.rate) * u64::from(self.seconds + self.warm_up);
-        let Self { rounds, payload_bytes, keys, json, .. } = *self;
-        Common { events, rounds, payload_bytes, keys, json, plot: self.plot.clone() }
+        let Self { rounds, shape, json, .. } = *self;
+        Common { events, rounds, shape, json, plot: self.plot.clone() }
     }
 
     /// Events that warm up.

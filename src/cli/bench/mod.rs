@@ -77,6 +77,17 @@ enum Bench {
     Child(child::Arguments),
 }
 
+/// What the events look like.
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct Shape {
+    /// Bytes of a payload
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    payload_bytes: usize,
+    /// Keys, and so conversations, that the events are spread over
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    keys: u64,
+}
+
 /// What every benchmark takes.
 #[derive(Debug, Clone, clap::Args)]
 struct Common {
@@ -86,12 +97,8 @@ struct Common {
     /// Rounds that count; one more warms up before them
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Bytes of a payload
-    #[arg(long, value_name = "N", default_value_t = 300)]
-    payload_bytes: usize,
-    /// Keys, and so conversations, that the events are spread over
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
-    keys: u64,
+    #[command(flatten)]
+    shape: Shape,
     /// Draw the rounds over time into this SVG file
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
@@ -102,7 +109,8 @@ struct Common {
 
 impl Common {
     fn load(&self) -> Load {
-        Load { events: self.events, payload_bytes: self.payload_bytes, keys: self.keys }
+        let Shape { payload_bytes, keys } = self.shape;
+        Load { events: self.events, payload_bytes, keys }
     }
 }
 

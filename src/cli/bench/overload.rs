@@ -18,7 +18,7 @@ use anyhow::{Context as _, bail};
 use tokio::time::sleep;
 
 use super::{
-    Common,
+    Common, Shape,
     child::{Child, Only},
     end_to_end::through,
     floor::Loop,
@@ -50,12 +50,8 @@ pub(super) struct Arguments {
     /// Events that are drained to find out how many can be taken
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     events: u64,
-    /// Bytes of a payload
-    #[arg(long, value_name = "N", default_value_t = 300)]
-    payload_bytes: usize,
-    /// Keys, and so conversations, that the events are spread over
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
-    keys: u64,
+    #[command(flatten)]
+    shape: Shape,
     /// Draw throughput and memory over time into this SVG file
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
@@ -82,10 +78,10 @@ struct Course {
 }
 
 pub(super) async fn run(lab: &mut Lab, arguments: &Arguments) -> anyhow::Result<Report> {
-    let Arguments { events, payload_bytes, keys, json, plot, seconds } = arguments.clone();
+    let Arguments { events, shape, json, plot, seconds } = arguments.clone();
     plot::check(plot.as_ref())?;
     // The first drain warms up, the second one counts.
-    let common = Common { events, rounds: 1, payload_bytes, keys, json, plot: plot.clone() };
+    let common = Common { events, rounds: 1, shape, json, plot: plot.clone() };
     let sustainable = sustainable(lab, &common).await?;
     lab.fresh().await?;
     let seconds = Duration::from_secs(seconds.into());

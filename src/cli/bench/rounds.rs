@@ -250,11 +250,12 @@ impl Lab {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Shape, *};
 
     #[test]
     fn the_first_round_is_forgotten() {
-        let common = Common { events: 1, rounds: 2, payload_bytes: 1, keys: 1, json: false, plot: None };
+        let shape = Shape { payload_bytes: 1, keys: 1 };
+        let common = Common { events: 1, rounds: 2, shape, json: false, plot: None };
         let run = |mut rounds: Rounds| {
             while rounds.begin() {
                 rounds.samples.add("round", "", f64::from(rounds.now));
