@@ -37,9 +37,6 @@ use asking::{Read, acknowledge, forget, leave, portions_of, prepare, read, renew
 /// How long a read waits for the first new entry.
 const READ_WAIT: Duration = Duration::from_millis(500);
 
-/// As long as less than a batch is in hand, so many small ones may be on their way instead of one.
-const SMALL: usize = 8;
-
 /// Entries of one partition in a read at most, however many partitions there are.
 const LEAST_SHARE: usize = 64;
 
@@ -295,9 +292,7 @@ impl ConsumerGroup {
     /// Reads the next entries if there is room for them; otherwise whatever ends the lack of room calls again.
     fn read(&mut self, ctx: &mut Context<Self>) {
         let Settings { in_flight, batch_size, .. } = self.params.settings;
-        // What comes one by one must not wait for as many transactions as there are batches.
-        let batches = if self.in_flight.entries() < batch_size { SMALL * in_flight } else { in_flight };
-        let full = self.in_flight.is_full(batches, in_flight * batch_size);
+        let full = self.in_flight.is_full(in_flight, in_flight * batch_size);
         if self.reading || full || self.life.is_stopping() {
             return;
         }

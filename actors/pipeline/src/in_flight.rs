@@ -81,11 +81,6 @@ impl InFlight {
         });
     }
 
-    /// Entries that are not recorded yet, moving or parked.
-    pub(crate) fn entries(&self) -> usize {
-        self.entries
-    }
-
     /// Batches of which nothing was reported yet.
     pub(crate) fn moving(&self) -> usize {
         self.moving

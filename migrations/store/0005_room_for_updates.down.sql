@@ -1,1 +1,0 @@
-ALTER TABLE factline.conversations RESET (fillfactor);
