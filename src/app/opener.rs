@@ -241,7 +241,7 @@ impl<'a> Opener<'a> {
     pub(crate) async fn store(&mut self) -> Result<Store, Error> {
         let store = &self.config.store;
         if service_of(&store.url) == Some(Service::Postgres) {
-            let pool = postgres::pool(&store.url, self.pool.unwrap_or(store.pool))
+            let pool = postgres::store::pool(&store.url, self.pool.unwrap_or(store.pool))
                 .map_err(|error| Error::Unusable { key: "store.url", source: error.into() })?;
             let fix = "check that PostgreSQL runs, that store.url (DATABASE_URL) is right, and that `factline migrate \
                        up` was run";
@@ -255,7 +255,7 @@ impl<'a> Opener<'a> {
     pub(crate) async fn source(&mut self) -> Result<Source, Error> {
         let source = &self.config.source;
         if service_of(&source.url) == Some(Service::Postgres) {
-            let pool = postgres::pool(&source.url, self.pool.unwrap_or(source.pool))
+            let pool = postgres::outbox::pool(&source.url, self.pool.unwrap_or(source.pool))
                 .map_err(|error| Error::Unusable { key: "source.url", source: error.into() })?;
             let table = source.outbox_table();
             let fix = "check that PostgreSQL runs, that source.url (SOURCE_DATABASE_URL or DATABASE_URL) is right, \

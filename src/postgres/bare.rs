@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use factline_pipeline::{ledger::Recording, outage::Error};
 use sqlx::{Connection as _, PgConnection};
 
-use super::{conversations, facts, failed, ledger_rows::LedgerRows, pool, unusable};
+use super::{effects::Effects, failed, ledger_rows::LedgerRows, pool};
 use crate::trial::BareStore;
 
 /// A connection to the store.
@@ -21,14 +21,6 @@ impl Bare {
 #[async_trait]
 impl BareStore for Bare {
     async fn record(&mut self, group: &str, batch: &[Recording]) -> Result<(), Error> {
-        let mut transaction = self.0.begin().await.map_err(failed)?;
-        let all_new = LedgerRows::of_recordings(batch).insert_all(&mut transaction, group).await?;
-        if !all_new {
-            return Err(unusable("an event was recorded twice"));
-        }
-        let new: Vec<&Recording> = batch.iter().collect();
-        facts::record(&mut transaction, &new).await?;
-        conversations::update(&mut transaction, &new).await?;
-        transaction.commit().await.map_err(failed)
+        Effects::of(batch).take(&mut self.0, &[], group, &LedgerRows::of_recordings(batch)).await
     }
 }

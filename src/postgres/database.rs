@@ -3,7 +3,10 @@
 //! A connection over which nothing comes back any more, since a firewall forgot it or the server's machine is gone,
 //! looks like one whose answer takes long: without a limit of our own a stage waits for it for ever.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use factline_pipeline::outage::Error;
 use sqlx::{
@@ -13,7 +16,7 @@ use sqlx::{
     query::Query,
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Notify, time::Instant};
 
 use super::{ACQUIRE_TIMEOUT, failed, unusable};
 use crate::observation::PoolUse;
@@ -27,33 +30,22 @@ const RETURN_LIMIT: Duration = Duration::from_secs(1);
 /// Opens a transaction in which the planner keeps to the index that gives the rows in order.
 ///
 /// Statistics of a fresh table say that it is empty, and a plan made then scans or sorts everything once it is
-/// not. These statements know their rows by index, so nothing else is ever better. The server ends the transaction by
-/// itself if we are gone without its noticing.
-macro_rules! begin_by_index {
-    ($also:literal) => {
-        concat!(
-            "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; \
-             SET LOCAL idle_in_transaction_session_timeout = '4s'; SET LOCAL statement_timeout = '10s'",
-            $also
-        )
-    };
-}
+/// not.
+const BEGIN_BY_INDEX: &str =
+    "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off";
 
-const BEGIN_BY_INDEX: &str = begin_by_index!("");
+/// Opens a transaction that reads whatever somebody asks for, in whatever way is best.
+const BEGIN_TO_READ: &str = "BEGIN READ ONLY; SET LOCAL enable_seqscan = on";
 
-/// For marks, which need not be on the disk yet: after a crash of the server rows whose marks it lost are published
-/// again, and the ledger knows their events.
-const BEGIN_TO_MARK: &str = begin_by_index!("; SET LOCAL synchronous_commit = off");
-
-/// Opens a transaction that reads whatever somebody asks for: a query that nobody waits for any more ends as well.
-const BEGIN_TO_READ: &str = "BEGIN READ ONLY; SET LOCAL idle_in_transaction_session_timeout = '4s'; \
-                             SET LOCAL statement_timeout = '10s'";
+/// How long a connection is kept at hand before the pool has a look at it: whether it lives, and is not too old.
+const AT_HAND: Duration = Duration::from_mins(1);
 
 /// A pool with a limit to every call.
 #[derive(Debug, Clone)]
 pub struct Database {
     pool: PgPool,
     limit: Duration,
+    at_hand: Arc<AtHand>,
     /// Where all connections are made, for they live no longer than the runtime that they were made in: the HTTP
     /// server has one of its own, and what it made would break in the pipeline's hands when it ends.
     home: Option<Handle>,
@@ -69,10 +61,24 @@ impl Database {
     /// With another limit than ten seconds.
     #[must_use]
     pub fn with_limit(pool: PgPool, limit: Duration) -> Self {
-        Self { pool, limit, home: Handle::try_current().ok() }
+        Self { pool, limit, at_hand: Arc::default(), home: Handle::try_current().ok() }
     }
 
-    async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+    async fn acquire(&self) -> Result<Kept, sqlx::Error> {
+        loop {
+            if let Some(kept) = self.at_hand.take() {
+                return Ok(kept);
+            }
+            tokio::select! {
+                () = self.at_hand.given_back.notified() => {}
+                acquired = self.acquire_from_pool() => {
+                    return Ok(Kept { connection: acquired?, since: Instant::now() });
+                }
+            }
+        }
+    }
+
+    async fn acquire_from_pool(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         if let Some(idle) = self.pool.try_acquire() {
             return Ok(idle);
         }
@@ -96,9 +102,14 @@ impl Database {
 
     /// How many connections are in use.
     pub(super) fn pool_use(&self) -> PoolUse {
-        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        let idle = u32::try_from(self.pool.num_idle() + self.at_hand.count()).unwrap_or(u32::MAX);
         let open = self.pool.size();
         PoolUse { used: open.saturating_sub(idle), idle, max: self.pool.options().get_max_connections() }
+    }
+
+    /// Runs a query.
+    pub(super) async fn fetch(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, Error> {
+        self.timely(async |connection| query.fetch_all(connection).await.map_err(failed)).await
     }
 
     /// Runs a query that somebody wants an answer to.
@@ -128,31 +139,10 @@ impl Database {
         self.timely(select).await
     }
 
-    /// Runs a statement that walks through a table in order and changes rows; says how many.
-    pub(super) async fn change_by_index(
-        &self,
-        query: Query<'_, Postgres, PgArguments>,
-    ) -> Result<u64, Error> {
-        self.change_in(BEGIN_BY_INDEX, query).await
-    }
-
-    /// The same for marks that may be lost if the server crashes.
-    pub(super) async fn mark_by_index(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
-        self.change_in(BEGIN_TO_MARK, query).await
-    }
-
-    async fn change_in(
-        &self,
-        begin: &'static str,
-        query: Query<'_, Postgres, PgArguments>,
-    ) -> Result<u64, Error> {
-        let change = async |connection: &mut PgConnection| {
-            let mut transaction = connection.begin_with(begin).await.map_err(failed)?;
-            let changed = query.execute(&mut *transaction).await.map_err(failed)?;
-            transaction.commit().await.map_err(failed)?;
-            Ok(changed.rows_affected())
-        };
-        self.timely(change).await
+    /// Runs a statement that changes rows; says how many.
+    pub(super) async fn change(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
+        let change = async |connection: &mut PgConnection| query.execute(connection).await.map_err(failed);
+        Ok(self.timely(change).await?.rows_affected())
     }
 
     /// Does the work on a connection. If it takes longer than the limit, the connection is closed and the result is an
@@ -162,35 +152,96 @@ impl Database {
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut lent = Lent(Some(self.acquire().await.map_err(failed)?));
-        let Some(connection) = lent.0.as_deref_mut() else {
+        let Some(kept) = &mut lent.0 else {
             return Err(unusable("the connection was given back already"));
         };
-        let Ok(result) = tokio::time::timeout(self.limit, work(connection)).await else {
+        let Ok(result) = tokio::time::timeout(self.limit, work(&mut kept.connection)).await else {
+            self.at_hand.give_up();
             return Err(unusable(format!("no answer within {:?}", self.limit)));
         };
-        lent.give_back();
+        match lent.0.take() {
+            Some(kept) if result.is_ok() && kept.since.elapsed() < AT_HAND => self.at_hand.keep(kept),
+            Some(kept) => {
+                kept.back_to_pool();
+                self.at_hand.give_up();
+            }
+            None => {}
+        }
         result
     }
 }
 
 /// A connection in use. Dropped before its work is done, because that took too long or nobody waits for it any more,
 /// it is closed: what is on its way there would answer the next one's question.
-struct Lent(Option<PoolConnection<Postgres>>);
+struct Lent(Option<Kept>);
 
-impl Lent {
-    /// The pool asks the connection whether it is alive before it takes it back, and would wait for ever.
-    fn give_back(mut self) {
-        if let Some(mut connection) = self.0.take() {
-            let returned = connection.return_to_pool();
-            tokio::spawn(tokio::time::timeout(RETURN_LIMIT, returned));
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(kept) = self.0.take() {
+            kept.close();
         }
     }
 }
 
-impl Drop for Lent {
+/// A connection, and since when the pool has not seen it.
+#[derive(Debug)]
+struct Kept {
+    connection: PoolConnection<Postgres>,
+    since: Instant,
+}
+
+impl Kept {
+    fn close(self) {
+        drop(self.connection.detach());
+    }
+
+    /// The pool asks the connection whether it is alive before it takes it back, and would wait for ever.
+    fn back_to_pool(mut self) {
+        let returned = self.connection.return_to_pool();
+        tokio::spawn(tokio::time::timeout(RETURN_LIMIT, returned));
+    }
+}
+
+/// Connections that were used a moment ago and worked. The pool's question costs a round trip each time, in which the
+/// next call would take another connection, whose statements the server has not at hand.
+#[derive(Debug, Default)]
+struct AtHand {
+    connections: Mutex<Vec<Kept>>,
+    given_back: Notify,
+}
+
+/// Whoever has a connection gives it back to the pool on a runtime, and there may be none any more.
+impl Drop for AtHand {
     fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
-            drop(connection.detach());
-        }
+        self.take_all().into_iter().for_each(Kept::close);
+    }
+}
+
+impl AtHand {
+    /// The one that was used last.
+    fn take(&self) -> Option<Kept> {
+        self.lock().pop()
+    }
+
+    /// What broke one of them may have broken the others: the pool has a look at them.
+    fn give_up(&self) {
+        self.take_all().into_iter().for_each(Kept::back_to_pool);
+    }
+
+    fn take_all(&self) -> Vec<Kept> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn keep(&self, kept: Kept) {
+        self.lock().push(kept);
+        self.given_back.notify_one();
+    }
+
+    fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,39 +1,28 @@
-//! What a batch changes in the facts that are known.
+//! The facts that are known, and what a batch changes in them.
 
+use chrono::{DateTime, Utc};
 use factline_pipeline::{
-    ledger::Recording,
-    merge::{self, Closed, Current, NewFact},
+    merge::{Changes, Current, NewFact},
     outage::Error,
 };
-use sqlx::{PgConnection, Row as _};
+use sqlx::{PgConnection, Postgres, Row as _, postgres::PgArguments, query::Query};
 use uuid::Uuid;
 
 use super::failed;
 
-/// Merges what the events state into what is known.
-pub(super) async fn record(connection: &mut PgConnection, new: &[&Recording]) -> Result<(), Error> {
-    let stated = merge::stated(new.iter().copied());
+/// The known facts that these statements meet.
+pub(super) async fn select_known(
+    connection: &mut PgConnection,
+    stated: &[NewFact<'_>],
+) -> Result<Vec<Current>, Error> {
     if stated.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let mut identities: Vec<Uuid> = stated.iter().map(|fact| fact.identity).collect();
-    identities.sort_unstable();
-    identities.dedup();
-    let current = select_current(connection, &identities).await?;
-    let mut changes = merge::merge(stated, current);
-    // In one order for all: of two that state the same new facts, one waits for the other, and never both.
-    changes.insert.sort_by_key(|fact| fact.identity);
-    close(connection, &changes.close).await?;
-    strengthen(connection, &changes.strengthen).await?;
-    insert(connection, &changes.insert).await
-}
-
-async fn select_current(connection: &mut PgConnection, identities: &[Uuid]) -> Result<Vec<Current>, Error> {
     let rows = sqlx::query(
         "SELECT id, identity, object, confidence, valid_from FROM factline.facts \
-         WHERE identity = ANY ($1) AND superseded_by IS NULL ORDER BY identity FOR UPDATE",
+         WHERE identity = ANY ($1) AND superseded_by IS NULL",
     )
-    .bind(identities)
+    .bind(stated.iter().map(|fact| fact.identity).collect::<Vec<_>>())
     .fetch_all(connection)
     .await
     .map_err(failed)?;
@@ -51,74 +40,76 @@ async fn select_current(connection: &mut PgConnection, identities: &[Uuid]) -> R
         .map_err(failed)
 }
 
-async fn close(connection: &mut PgConnection, closed: &[Closed]) -> Result<(), Error> {
-    if closed.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "UPDATE factline.facts AS f SET valid_to = coalesce(f.valid_to, c.valid_to), superseded_by = c.superseded_by \
-         FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[]) AS c(id, valid_to, superseded_by) WHERE f.id = c.id",
-    )
-    .bind(closed.iter().map(|fact| fact.id).collect::<Vec<_>>())
-    .bind(closed.iter().map(|fact| fact.valid_to).collect::<Vec<_>>())
-    .bind(closed.iter().map(|fact| fact.superseded_by).collect::<Vec<_>>())
-    .execute(connection)
-    .await
-    .map_err(failed)?;
-    Ok(())
+/// The known facts that change, each with what it becomes.
+#[derive(Default)]
+pub(super) struct Touched {
+    ids: Vec<Uuid>,
+    /// Their confidences as they were seen.
+    seen: Vec<f32>,
+    confidences: Vec<f32>,
+    valid_to: Vec<Option<DateTime<Utc>>>,
+    superseded_by: Vec<Option<Uuid>>,
 }
 
-async fn strengthen(connection: &mut PgConnection, strengthened: &[(Uuid, f32)]) -> Result<(), Error> {
-    if strengthened.is_empty() {
-        return Ok(());
+impl Touched {
+    pub(super) fn by(changes: &Changes<'_>, known: &[Current]) -> Self {
+        let mut touched = Self::default();
+        for fact in known {
+            let closed = changes.close.iter().find(|closed| closed.id == fact.id);
+            let strengthened = changes.strengthen.iter().find(|(id, _)| *id == fact.id);
+            if closed.is_some() || strengthened.is_some() {
+                touched.ids.push(fact.id);
+                touched.seen.push(fact.confidence);
+                touched.confidences.push(strengthened.map_or(fact.confidence, |(_, confidence)| *confidence));
+                touched.valid_to.push(closed.map(|closed| closed.valid_to));
+                touched.superseded_by.push(closed.map(|closed| closed.superseded_by));
+            }
+        }
+        touched
     }
-    let (ids, confidences): (Vec<Uuid>, Vec<f32>) = strengthened.iter().copied().unzip();
-    sqlx::query(
-        "UPDATE factline.facts AS f SET confidence = s.confidence \
-         FROM unnest($1::uuid[], $2::real[]) AS s(id, confidence) WHERE f.id = s.id",
-    )
-    .bind(ids)
-    .bind(confidences)
-    .execute(connection)
-    .await
-    .map_err(failed)?;
-    Ok(())
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Five arrays.
+    pub(super) fn bind<'q>(
+        &'q self,
+        query: Query<'q, Postgres, PgArguments>,
+    ) -> Query<'q, Postgres, PgArguments> {
+        query
+            .bind(&self.ids)
+            .bind(&self.seen)
+            .bind(&self.confidences)
+            .bind(&self.valid_to)
+            .bind(&self.superseded_by)
+    }
 }
 
-async fn insert(connection: &mut PgConnection, facts: &[NewFact<'_>]) -> Result<(), Error> {
-    if facts.is_empty() {
-        return Ok(());
-    }
+/// Seventeen arrays, a column each.
+pub(super) fn bind<'q>(
+    query: Query<'q, Postgres, PgArguments>,
+    facts: &'q [NewFact<'q>],
+) -> Query<'q, Postgres, PgArguments> {
     let spans = |of: fn(&NewFact<'_>) -> u32| {
         facts.iter().map(|fact| i32::try_from(of(fact)).unwrap_or(i32::MAX)).collect::<Vec<_>>()
     };
-    sqlx::query(
-        "INSERT INTO factline.facts (id, identity, subject, predicate, object, confidence, valid_from, valid_to, \
-         superseded_by, event_id, conversation_id, message_id, quote, span_start, span_end, extractor, \
-         extractor_version) \
-         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::real[], \
-         $7::timestamptz[], $8::timestamptz[], $9::uuid[], $10::uuid[], $11::text[], $12::text[], $13::text[], \
-         $14::int[], $15::int[], $16::text[], $17::smallint[])",
-    )
-    .bind(facts.iter().map(|new| new.id).collect::<Vec<_>>())
-    .bind(facts.iter().map(|new| new.identity).collect::<Vec<_>>())
-    .bind(facts.iter().map(|new| new.fact.subject.as_str()).collect::<Vec<_>>())
-    .bind(facts.iter().map(|new| new.fact.predicate.as_str()).collect::<Vec<_>>())
-    .bind(facts.iter().map(|new| new.fact.object.as_str()).collect::<Vec<_>>())
-    .bind(facts.iter().map(|new| new.confidence).collect::<Vec<_>>())
-    .bind(facts.iter().map(|new| new.fact.valid_from).collect::<Vec<_>>())
-    .bind(facts.iter().map(|new| new.valid_to).collect::<Vec<_>>())
-    .bind(facts.iter().map(|new| new.superseded_by).collect::<Vec<_>>())
-    .bind(facts.iter().map(|new| new.event_id).collect::<Vec<_>>())
-    .bind(facts.iter().map(|new| new.conversation_id).collect::<Vec<_>>())
-    .bind(facts.iter().map(|new| new.message_id).collect::<Vec<_>>())
-    .bind(facts.iter().map(|new| new.fact.quote.as_str()).collect::<Vec<_>>())
-    .bind(spans(|new| new.fact.span_start))
-    .bind(spans(|new| new.fact.span_end))
-    .bind(facts.iter().map(|new| new.fact.extractor).collect::<Vec<_>>())
-    .bind(facts.iter().map(|new| new.fact.extractor_version.cast_signed()).collect::<Vec<_>>())
-    .execute(connection)
-    .await
-    .map_err(failed)?;
-    Ok(())
+    query
+        .bind(facts.iter().map(|new| new.id).collect::<Vec<_>>())
+        .bind(facts.iter().map(|new| new.identity).collect::<Vec<_>>())
+        .bind(facts.iter().map(|new| new.fact.subject.as_str()).collect::<Vec<_>>())
+        .bind(facts.iter().map(|new| new.fact.predicate.as_str()).collect::<Vec<_>>())
+        .bind(facts.iter().map(|new| new.fact.object.as_str()).collect::<Vec<_>>())
+        .bind(facts.iter().map(|new| new.confidence).collect::<Vec<_>>())
+        .bind(facts.iter().map(|new| new.fact.valid_from).collect::<Vec<_>>())
+        .bind(facts.iter().map(|new| new.valid_to).collect::<Vec<_>>())
+        .bind(facts.iter().map(|new| new.superseded_by).collect::<Vec<_>>())
+        .bind(facts.iter().map(|new| new.event_id).collect::<Vec<_>>())
+        .bind(facts.iter().map(|new| new.conversation_id).collect::<Vec<_>>())
+        .bind(facts.iter().map(|new| new.message_id).collect::<Vec<_>>())
+        .bind(facts.iter().map(|new| new.fact.quote.as_str()).collect::<Vec<_>>())
+        .bind(spans(|new| new.fact.span_start))
+        .bind(spans(|new| new.fact.span_end))
+        .bind(facts.iter().map(|new| new.fact.extractor).collect::<Vec<_>>())
+        .bind(facts.iter().map(|new| new.fact.extractor_version.cast_signed()).collect::<Vec<_>>())
 }

@@ -151,6 +151,11 @@ pub(super) async fn check_fences(connection: &mut PgConnection, fences: &[Fence]
     .fetch_all(connection)
     .await
     .map_err(failed)?;
+    all_held(fences, &held)
+}
+
+/// Fails unless all of these tenures are among those that last.
+pub(super) fn all_held(fences: &[Fence], held: &[(String, i64)]) -> Result<(), Error> {
     let held: HashSet<(&str, i64)> = held.iter().map(|(name, token)| (name.as_str(), *token)).collect();
     match fences.iter().find(|fence| !held.contains(&(fence.name.as_str(), fence.token))) {
         Some(lost) => Err(Error::Fenced { lease: lost.name.clone() }),

@@ -14,19 +14,6 @@ use uuid::Uuid;
 use super::failed;
 use crate::nul::without_nul;
 
-/// Inserts all rows, each column an array.
-macro_rules! insert {
-    ($if_there:literal) => {
-        concat!(
-            "INSERT INTO factline.event_ledger (consumer_group, event_id, topic, partition, position, event_type, \
-             outcome, facts, attempts, occurred_at, traceparent) \
-             SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[], \
-             $8::int[], $9::int[], $10::timestamptz[], $11::text[])",
-            $if_there
-        )
-    };
-}
-
 /// The first year of PostgreSQL's calendar that is there as a whole: 4713 BC.
 const FIRST_YEAR: i32 = -4712;
 
@@ -59,15 +46,12 @@ impl<'a> LedgerRows<'a> {
         Self { rows: letters.iter().map(LedgerRow::of_letter).collect() }
     }
 
-    /// Inserts all of them, or says that one is there already: then the transaction is aborted.
-    pub(super) async fn insert_all(&self, connection: &mut PgConnection, group: &str) -> Result<bool, Error> {
-        match self.bind(sqlx::query(insert!("")), group).execute(connection).await {
-            Ok(_) => Ok(true),
-            Err(sqlx::Error::Database(refusal)) if refusal.constraint() == Some("event_ledger_pkey") => {
-                Ok(false)
-            }
-            Err(error) => Err(failed(error)),
-        }
+    pub(super) const fn none() -> Self {
+        Self { rows: Vec::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     /// Inserts those that are not there; gives their ids.
@@ -76,12 +60,19 @@ impl<'a> LedgerRows<'a> {
         connection: &mut PgConnection,
         group: &str,
     ) -> Result<HashSet<Uuid>, Error> {
-        let insert = self.bind(sqlx::query(insert!(" ON CONFLICT DO NOTHING RETURNING event_id")), group);
+        let insert = sqlx::query(
+            "INSERT INTO factline.event_ledger (consumer_group, event_id, topic, partition, position, event_type, \
+             outcome, facts, attempts, occurred_at, traceparent) \
+             SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[], \
+             $8::int[], $9::int[], $10::timestamptz[], $11::text[]) ON CONFLICT DO NOTHING RETURNING event_id",
+        );
+        let insert = self.bind(insert, group);
         let rows = insert.fetch_all(connection).await.map_err(failed)?;
         rows.iter().map(|row| row.try_get("event_id")).collect::<Result<_, _>>().map_err(failed)
     }
 
-    fn bind<'q>(
+    /// The group, and ten arrays, a column each.
+    pub(super) fn bind<'q>(
         &'q self,
         query: Query<'q, Postgres, PgArguments>,
         group: &'q str,

@@ -4,7 +4,7 @@
 //!
 //! - [`database`]: a pool whose connections answer in time, or are given up;
 //! - [`outbox`]: the application's outbox table, whatever its columns are called;
-//! - [`store`]: the ledger, with its `ledger_rows`, `facts`, `conversations`, `dead_letters`, `attempts` and `horizons`;
+//! - [`store`]: the ledger, with its `ledger_rows`, the `effects` of events, `facts`, `dead_letters`, `attempts` and `horizons`;
 //!   `leases`; `records`, what there is to read; `operator_log`, who did what;
 //! - [`migrations`]: both sets of tables;
 //! - for measurements: [`trial`], a throwaway database; [`bare`], the store's statements without anything around them;
@@ -14,17 +14,17 @@ use std::{error::Error as StdError, str::FromStr, time::Duration};
 
 use factline_pipeline::outage::Error;
 use sqlx::{
-    PgPool,
+    Executor as _, PgPool,
     error::DatabaseError,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 mod attempts;
 pub mod bare;
-mod conversations;
 pub mod database;
 mod dead_letters;
 mod deployment;
+mod effects;
 mod evidence;
 mod facts;
 pub mod handwritten;
@@ -44,17 +44,31 @@ pub use database::Database;
 /// How long to wait until a connection of the pool is free, or a new one is made.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A pool of connections; nothing is connected until it is used.
+/// A pool of connections as the server sets them up; nothing is connected until it is used.
 ///
 /// An unreadable URL is an error; it never repeats the URL, which may hold a password.
 pub fn pool(url: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
-    let options = PgConnectOptions::from_str(url)?.application_name("factline");
-    Ok(PgPoolOptions::new()
+    Ok(options(connections).connect_lazy_with(server(url)?))
+}
+
+/// A pool of connections on each of which these statements are run first.
+fn pool_with(url: &str, connections: u32, settings: &'static str) -> Result<PgPool, sqlx::Error> {
+    let options = options(connections).after_connect(move |connection, _| {
+        Box::pin(async move { connection.execute(settings).await.map(drop) })
+    });
+    Ok(options.connect_lazy_with(server(url)?))
+}
+
+fn server(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    Ok(PgConnectOptions::from_str(url)?.application_name("factline"))
+}
+
+fn options(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         // A ping before each use costs a round trip; a connection that broke is an outage like any other.
         .test_before_acquire(false)
-        .connect_lazy_with(options))
 }
 
 /// The error as it is told: a pool that could make no connection says only that it waited.
@@ -106,10 +120,23 @@ fn is_race(refusal: &dyn DatabaseError) -> bool {
     refusal.constraint() == Some("facts_current")
 }
 
+/// Somebody else changed the facts that a batch changes, after they were looked up.
+#[derive(Debug, thiserror::Error)]
+#[error("somebody else changed the same facts meanwhile")]
+struct Overtaken;
+
 /// Whether running the same transaction again, at once, is all that it takes.
 fn was_lost_in_a_race(error: &Error) -> bool {
     let Error::Unavailable { source, .. } = error else { return false };
-    matches!(source.downcast_ref(), Some(sqlx::Error::Database(refusal)) if is_race(refusal.as_ref()))
+    source.is::<Overtaken>()
+        || matches!(source.downcast_ref(), Some(sqlx::Error::Database(refusal)) if is_race(refusal.as_ref()))
+}
+
+/// Whether an event was recorded before.
+fn was_repeated(error: &Error) -> bool {
+    let Error::Data { source, .. } = error else { return false };
+    let Some(sqlx::Error::Database(refusal)) = source.downcast_ref() else { return false };
+    refusal.constraint() == Some("event_ledger_pkey")
 }
 
 /// A table that is there and cannot be used as it is configured.

@@ -14,7 +14,7 @@ use factline_pipeline::{
     outage::Error,
     outbox::{Backlog, Claim, NewEvent, Outbox as Port, Record, Row, RowId, Settled, SettledRow, Status},
 };
-use sqlx::{AssertSqlSafe, PgConnection, Postgres, postgres::PgArguments, query::Query};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, postgres::PgArguments, query::Query};
 use uuid::Uuid;
 
 use self::{
@@ -22,7 +22,7 @@ use self::{
     rows::Headers,
     statements::{IdKind, Statements, Walk},
 };
-use super::{at_opening, database::Database, failed, misconfigured};
+use super::{at_opening, database::Database, failed, misconfigured, pool_with};
 use crate::{
     failpoints::{self, Step},
     nul::without_nul,
@@ -37,6 +37,19 @@ mod columns;
 mod rows;
 mod statements;
 mod times;
+
+/// All statements know their rows by index, so nothing else is ever better; but statistics of a fresh table say that it
+/// is empty, and a plan made then scans or sorts everything once it is not. The server ends a statement that takes too
+/// long.
+const SETTINGS: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off; \
+                        SET idle_in_transaction_session_timeout = '4s'; SET statement_timeout = '10s'";
+
+/// A pool of connections for an outbox; nothing is connected until it is used.
+///
+/// An unreadable URL is an error; it never repeats the URL, which may hold a password.
+pub fn pool(url: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
+    pool_with(url, connections, SETTINGS)
+}
 
 /// The outbox.
 pub struct Outbox {
@@ -58,12 +71,6 @@ impl Outbox {
         let statements = database.timely(look_up).await.map_err(at_opening)?;
         Ok(Self { database, source: table.source.clone(), statements })
     }
-
-    /// Runs a statement that changes rows; says how many.
-    async fn change(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
-        let change = async |connection: &mut PgConnection| query.execute(connection).await.map_err(failed);
-        Ok(self.database.timely(change).await?.rows_affected())
-    }
 }
 
 #[async_trait]
@@ -76,7 +83,7 @@ impl Port for Outbox {
             (_, IdKind::Text) => query(claim_any).bind(texts(claim.in_flight)),
         };
         let query = query.bind(i64::try_from(claim.limit).unwrap_or(i64::MAX));
-        let rows = self.database.select_by_index(query).await?;
+        let rows = self.database.fetch(query).await?;
         if !rows.is_empty() {
             failpoints::pass(Step::AfterClaim)?;
         }
@@ -93,14 +100,14 @@ impl Port for Outbox {
             IdKind::Text => mark.bind(texts(rows)),
         };
         failpoints::pass(Step::BeforeMark)?;
-        self.database.mark_by_index(mark).await?;
+        self.database.change(mark).await?;
         failpoints::pass(Step::AfterMark)
     }
 
     async fn mark_failed(&self, rows: &[(RowId, String)]) -> Result<(), Error> {
         let (ids, reasons): (Vec<String>, Vec<_>) =
             rows.iter().map(|(id, reason)| (id.to_string(), without_nul(reason))).unzip();
-        self.change(query(&self.statements.mark_failed).bind(ids).bind(reasons)).await?;
+        self.database.change(query(&self.statements.mark_failed).bind(ids).bind(reasons)).await?;
         Ok(())
     }
 
@@ -120,7 +127,7 @@ impl Port for Outbox {
             Some(RowId::Number(id)) => query(before).bind(limit).bind(*id),
             Some(RowId::Text(id)) => query(before).bind(limit).bind(id.clone()),
         };
-        let rows = self.database.select_by_index(query).await?;
+        let rows = self.database.fetch(query).await?;
         let settled = rows.iter().map(|row| rows::settled(row, self.statements.id_kind));
         settled.collect::<Result<_, _>>().map_err(failed)
     }
@@ -128,7 +135,7 @@ impl Port for Outbox {
     async fn mark_pending(&self, rows: &[RowId]) -> Result<u64, Error> {
         let mark = query(&self.statements.mark_pending);
         self.database
-            .change_by_index(match self.statements.id_kind {
+            .change(match self.statements.id_kind {
                 IdKind::Number => mark.bind(numbers(rows)),
                 IdKind::Text => mark.bind(texts(rows)),
             })
@@ -136,7 +143,7 @@ impl Port for Outbox {
     }
 
     async fn backlog(&self) -> Result<Backlog, Error> {
-        let rows = self.database.select_by_index(query(&self.statements.backlog)).await?;
+        let rows = self.database.fetch(query(&self.statements.backlog)).await?;
         rows.first().map_or_else(|| Ok(Backlog::default()), rows::backlog).map_err(failed)
     }
 
@@ -151,7 +158,7 @@ impl Port for Outbox {
         let now = Utc::now();
         let times: Vec<_> = events.iter().map(|event| event.occurred_at.unwrap_or(now)).collect();
         let insert = query(&self.statements.insert).bind(&ids).bind(topics).bind(keys);
-        self.change(insert.bind(types).bind(payloads).bind(headers).bind(times)).await?;
+        self.database.change(insert.bind(types).bind(payloads).bind(headers).bind(times)).await?;
         Ok(ids)
     }
 
@@ -165,7 +172,7 @@ impl Port for Outbox {
 
     async fn find_many(&self, event_ids: &[Uuid]) -> Result<Vec<Record>, Error> {
         let ids: Vec<String> = event_ids.iter().map(Uuid::to_string).collect();
-        let rows = self.database.select_by_index(query(&self.statements.find_many).bind(ids)).await?;
+        let rows = self.database.fetch(query(&self.statements.find_many).bind(ids)).await?;
         rows.iter().map(rows::found).collect::<Result<_, _>>().map_err(failed)
     }
 
@@ -182,13 +189,13 @@ impl Port for Outbox {
             (Some(id), IdKind::Number) => query(after_page).bind(limit).bind(id.parse().unwrap_or(i64::MIN)),
             (Some(id), IdKind::Text) => query(after_page).bind(limit).bind(id.to_owned()),
         };
-        let rows = self.database.select_by_index(query).await?;
+        let rows = self.database.fetch(query).await?;
         rows.iter().map(rows::found).collect::<Result<_, _>>().map_err(failed)
     }
 
     async fn delete_processed(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, Error> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.database.change_by_index(query(&self.statements.delete_processed).bind(before).bind(limit)).await
+        self.database.change(query(&self.statements.delete_processed).bind(before).bind(limit)).await
     }
 }
 

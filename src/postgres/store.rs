@@ -17,22 +17,23 @@ use factline_pipeline::{
     ledger::{Horizons, Ledger, Outcome, Recorded, Recording},
     outage::Error,
 };
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{
-    at_opening, attempts, conversations, database::Database, dead_letters, facts, failed, horizons, leases,
-    ledger_rows::LedgerRows, unusable, was_lost_in_a_race,
+    at_opening, attempts, database::Database, dead_letters, effects::Effects, failed, horizons, leases,
+    ledger_rows::LedgerRows, pool_with, unusable, was_lost_in_a_race, was_repeated,
 };
 use crate::failpoints::{self, Step};
 
 /// The consumer group under which rows are recorded that never left the outbox.
 pub const RELAY: &str = "relay";
 
-/// Opens a transaction that the server ends by itself if we are gone without its noticing: it holds locks that our
-/// successor waits for.
-pub(super) const BEGIN: &str =
-    "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '4s'; SET LOCAL statement_timeout = '10s'";
+/// What is recorded knows its rows by index; statistics of a fresh table say that it is empty, and a plan made then would
+/// go through all of it once it is not. The server ends a statement that takes too long, and the transaction of whoever
+/// has gone without its noticing: it holds locks that their successor waits for.
+const SETTINGS: &str = "SET enable_seqscan = off; SET jit = off; SET idle_in_transaction_session_timeout = '4s'; \
+                        SET statement_timeout = '10s'";
 
 /// How often a transaction is run again at once that lost a race; then it waits as in an outage.
 const MOST_RACES: u32 = 5;
@@ -59,9 +60,8 @@ impl Store {
         fences: &[Fence],
         batch: &[Recording],
     ) -> Result<Recorded, Error> {
-        if !self.repeats.load(Ordering::Relaxed)
-            && let Some(recorded) = record_unless_repeated(connection, group, fences, batch).await?
-        {
+        let is_plain = !self.repeats.load(Ordering::Relaxed) && !batch.iter().any(needs_more);
+        if is_plain && let Some(recorded) = record_unless_repeated(connection, group, fences, batch).await? {
             return Ok(recorded);
         }
         record_what_is_new(connection, group, fences, batch).await
@@ -145,7 +145,7 @@ impl Ledger for Store {
 
     async fn forget_before(&self, before: DateTime<Utc>, limit: usize) -> Result<u64, Error> {
         let forget = async |connection: &mut PgConnection| {
-            let mut transaction = connection.begin_with(BEGIN).await.map_err(failed)?;
+            let mut transaction = connection.begin().await.map_err(failed)?;
             let deleted = horizons::delete_ledger_rows_before(&mut transaction, before, limit).await?;
             if deleted > 0 {
                 horizons::raise(&mut transaction, before).await?;
@@ -164,6 +164,11 @@ impl Ledger for Store {
     }
 }
 
+/// Whether something belongs to it beside what events do.
+const fn needs_more(recording: &Recording) -> bool {
+    recording.leaves_traces || matches!(recording.outcome, Outcome::DeadLettered(_))
+}
+
 /// Records the batch if nothing of it was recorded before, which is so nearly always, and costs half as much to find
 /// out by trying. Otherwise nothing is changed, and nothing is the answer.
 async fn record_unless_repeated(
@@ -172,13 +177,13 @@ async fn record_unless_repeated(
     fences: &[Fence],
     batch: &[Recording],
 ) -> Result<Option<Recorded>, Error> {
-    let mut transaction = connection.begin_with(BEGIN).await.map_err(failed)?;
-    leases::check_fences(&mut transaction, fences).await?;
-    if !LedgerRows::of_recordings(batch).insert_all(&mut transaction, group).await? {
-        transaction.rollback().await.map_err(failed)?;
-        return Ok(None);
+    failpoints::pass(Step::BeforeCommit)?;
+    match Effects::of(batch).take(connection, fences, group, &LedgerRows::of_recordings(batch)).await {
+        Ok(()) => failpoints::pass(Step::AfterCommit)?,
+        Err(error) if was_repeated(&error) => return Ok(None),
+        Err(error) => return Err(error),
     }
-    take_effect(transaction, group, batch, &batch.iter().collect::<Vec<_>>()).await.map(Some)
+    Ok(Some(Recorded { new: batch.len() as u64, ..Recorded::default() }))
 }
 
 async fn record_what_is_new(
@@ -187,24 +192,13 @@ async fn record_what_is_new(
     fences: &[Fence],
     batch: &[Recording],
 ) -> Result<Recorded, Error> {
-    let mut transaction = connection.begin_with(BEGIN).await.map_err(failed)?;
-    leases::check_fences(&mut transaction, fences).await?;
-    let mut new_ids = LedgerRows::of_recordings(batch).insert_new(&mut transaction, group).await?;
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    let connection = &mut *transaction;
+    leases::check_fences(connection, fences).await?;
+    let mut new_ids = LedgerRows::of_recordings(batch).insert_new(connection, group).await?;
     // An event that stands in the batch twice takes effect where it stands first.
     let new: Vec<&Recording> = batch.iter().filter(|one| new_ids.remove(&one.event_id)).collect();
-    take_effect(transaction, group, batch, &new).await
-}
-
-/// Carries out what the new ones of a batch say, and commits.
-async fn take_effect(
-    mut transaction: Transaction<'_, Postgres>,
-    group: &str,
-    batch: &[Recording],
-    new: &[&Recording],
-) -> Result<Recorded, Error> {
-    let connection = &mut *transaction;
-    facts::record(connection, new).await?;
-    conversations::update(connection, new).await?;
+    Effects::of(new.iter().copied()).take(connection, &[], group, &LedgerRows::none()).await?;
     let letters = new.iter().filter_map(|one| match &one.outcome {
         Outcome::DeadLettered(letter) => Some(letter.as_ref()),
         Outcome::Processed(_) => None,
@@ -223,12 +217,19 @@ async fn take_effect(
 }
 
 async fn record_unpublishable(connection: &mut PgConnection, letters: &[DeadLetter]) -> Result<(), Error> {
-    let mut transaction = connection.begin_with(BEGIN).await.map_err(failed)?;
+    let mut transaction = connection.begin().await.map_err(failed)?;
     let connection = &mut *transaction;
     let mut new_ids = LedgerRows::of_letters(letters).insert_new(connection, RELAY).await?;
     let new: Vec<&DeadLetter> = letters.iter().filter(|letter| new_ids.remove(&letter.ledger_id)).collect();
     dead_letters::insert(connection, RELAY, &new).await?;
     transaction.commit().await.map_err(failed)
+}
+
+/// A pool of connections for a store; nothing is connected until it is used.
+///
+/// An unreadable URL is an error; it never repeats the URL, which may hold a password.
+pub fn pool(url: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
+    pool_with(url, connections, SETTINGS)
 }
 
 /// Whether the server answers and has the store's tables, the latest of them included.

@@ -64,7 +64,7 @@ pub(super) async fn outbox_on_sqlite() -> OutboxFixture {
 }
 
 pub(super) async fn outbox_on_postgres() -> OutboxFixture {
-    let pool = postgres_database().await;
+    let (url, pool) = postgres_database().await;
     let table = OutboxTable {
         table: "outbox_events".into(),
         columns: Columns::default(),
@@ -72,7 +72,9 @@ pub(super) async fn outbox_on_postgres() -> OutboxFixture {
         default_topic: String::new(),
         default_event_type: String::new(),
     };
-    let outbox = Arc::new(postgres::outbox::Outbox::open(pool.clone(), &table).await.unwrap());
+    let outbox = Arc::new(
+        postgres::outbox::Outbox::open(postgres::outbox::pool(&url, 8).unwrap(), &table).await.unwrap(),
+    );
     OutboxFixture { outbox, sql: Sql::Postgres(pool), _folder: None }
 }
 
@@ -93,8 +95,8 @@ pub(super) async fn store_on_sqlite() -> StoreFixture {
 }
 
 pub(super) async fn store_on_postgres() -> StoreFixture {
-    let pool = postgres_database().await;
-    let store = Arc::new(postgres::store::Store::new(pool.clone()));
+    let (url, pool) = postgres_database().await;
+    let store = Arc::new(postgres::store::Store::new(postgres::store::pool(&url, 8).unwrap()));
     let sql = Sql::Postgres(pool);
     StoreFixture::of(store, sql, None)
 }
@@ -228,10 +230,10 @@ pub(super) async fn postgres_url() -> String {
     tokio::task::spawn_blocking(|| Postgres::shared().database()).await.unwrap()
 }
 
-async fn postgres_database() -> PgPool {
+async fn postgres_database() -> (String, PgPool) {
     let url = postgres_url().await;
     let pool = postgres::pool(&url, 8).unwrap();
     postgres::migrations::source().run(&pool).await.unwrap();
     postgres::migrations::store().run(&pool).await.unwrap();
-    pool
+    (url, pool)
 }

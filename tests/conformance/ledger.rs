@@ -1,13 +1,16 @@
 //! What the `Ledger` port promises: every event takes effect once and all of it, or not at all.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use factline::records::{ConversationRecord, DeadLetterFilter, DeadLetterRecord, FactFilter, Totals};
 use factline_pipeline::{
     conversation,
     dead_letter::DeadLetter,
     event::Event,
+    fact::Fact,
     lease::Fence,
-    ledger::{Outcome, Recorded, Recording},
+    ledger::{Ledger, Outcome, Recorded, Recording},
     outage::Error,
 };
 use uuid::Uuid;
@@ -27,6 +30,7 @@ for_every_store! {
         a_lost_lease_rolls_everything_back,
         data_that_the_store_refuses_leaves_nothing_behind,
         several_may_record_the_same_at_once,
+        what_several_state_at_once_is_merged_as_if_one_after_the_other,
         a_conversation_comes_out_the_same_in_any_order,
         the_first_title_stays,
         a_tenure_does_not_vouch_for_another_of_the_same_lease,
@@ -231,20 +235,38 @@ async fn data_that_the_store_refuses_leaves_nothing_behind(fixture: &StoreFixtur
     assert_eq!(record(fixture, &good).await, Recorded { new: 2, dead_lettered: 1, duplicates: 0 });
 }
 
+/// Tries again where others were faster.
+async fn record_in_the_end(ledger: Arc<dyn Ledger>, batch: Vec<Recording>) -> Recorded {
+    loop {
+        match ledger.record("facts", &[], &batch).await {
+            Ok(recorded) => return recorded,
+            Err(error) => assert!(error.is_outage(), "{error:?}"),
+        }
+    }
+}
+
+async fn what_several_state_at_once_is_merged_as_if_one_after_the_other(fixture: &StoreFixture) {
+    let unsure = |since| Fact { confidence: 0.1, ..likes("tea", since) };
+    let writers = (1..=4).map(|n| {
+        let batch = vec![said(n, vec![home(&format!("place {n}"), n), unsure(n)])];
+        tokio::spawn(record_in_the_end(fixture.ledger.clone(), batch))
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        assert_eq!(writer.await.unwrap().new, 1);
+    }
+    let all = FactFilter { superseded: true, limit: 100, ..FactFilter::default() };
+    let facts = fixture.records.facts(&all).await.unwrap();
+    let (tea, homes): (Vec<_>, Vec<_>) = facts.into_iter().partition(|fact| fact.predicate == "likes");
+    let confidence = 1.0 - 0.9_f32.powi(4);
+    assert!(tea.len() == 1 && (tea[0].confidence - confidence).abs() < 1e-4, "{tea:?}");
+    let current: Vec<_> = homes.iter().filter(|fact| fact.superseded_by.is_none()).collect();
+    assert_eq!((homes.len(), current.len(), current[0].object.as_str()), (4, 1, "place 4"), "{homes:?}");
+}
+
 async fn several_may_record_the_same_at_once(fixture: &StoreFixture) {
     let batch: Vec<Recording> =
         (0..50).map(|n| said(n, vec![likes(&format!("thing {}", n % 5), n)])).collect();
-    let writers = (0..4).map(|_| {
-        let (ledger, batch) = (fixture.ledger.clone(), batch.clone());
-        tokio::spawn(async move {
-            loop {
-                match ledger.record("facts", &[], &batch).await {
-                    Ok(recorded) => return recorded,
-                    Err(error) => assert!(error.is_outage(), "{error:?}"), // a race is tried again
-                }
-            }
-        })
-    });
+    let writers = (0..4).map(|_| tokio::spawn(record_in_the_end(fixture.ledger.clone(), batch.clone())));
     let mut all = Recorded::default();
     for writer in writers.collect::<Vec<_>>() {
         let recorded = writer.await.unwrap();

@@ -99,7 +99,7 @@ impl LedgerWriter {
             lane.queue.retain(|batch| chain.is_current(batch.batch));
         }
         // Few events are recorded together, one transaction at a time: many small ones only keep each other waiting.
-        let worth_its_own = (self.params.batch_size / 2).max(1);
+        let worth_its_own = self.params.batch_size.max(1);
         for number in 0..self.lanes.len() {
             if self.lanes[number].waiting() >= worth_its_own {
                 self.record(&[number], ctx);

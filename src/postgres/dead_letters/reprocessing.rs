@@ -9,7 +9,7 @@ use crate::{
     dead_letters::{Effect, Failed, Selected, Success},
     nul::without_nul,
     operator_log::Actor,
-    postgres::{conversations, facts, failed, ledger_rows::LedgerRows, operator_log::log, store::Store},
+    postgres::{effects::Effects, failed, ledger_rows::LedgerRows, operator_log::log, store::Store},
 };
 
 pub(super) async fn selected(store: &Store, run: Option<Uuid>) -> Result<Vec<Selected>, Error> {
@@ -73,8 +73,8 @@ pub(super) async fn record_success(
         return Ok(Effect::Settled(status));
     }
     let effect = if take_in_ledger(connection, success).await? {
-        facts::record(connection, &[success.recording]).await?;
-        conversations::update(connection, &[success.recording]).await?;
+        let effects = Effects::of([success.recording]);
+        effects.take(connection, &[], success.group, &LedgerRows::none()).await?;
         Effect::Took
     } else {
         Effect::KnownBefore

@@ -15,11 +15,7 @@ use crate::{
     dead_letters::{CauseGroup, DeadLetters, Edit, Effect, End, Failed, Letter, Report, Selected, Success},
     nul::without_nul,
     operator_log::Actor,
-    postgres::{
-        failed,
-        operator_log::log,
-        store::{BEGIN, Store},
-    },
+    postgres::{failed, operator_log::log, store::Store},
     records::DeadLetterFilter,
 };
 
@@ -100,7 +96,7 @@ impl Store {
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let change = async |connection: &mut PgConnection| {
-            let mut transaction = connection.begin_with(BEGIN).await.map_err(failed)?;
+            let mut transaction = connection.begin().await.map_err(failed)?;
             let result = work(&mut transaction).await?;
             transaction.commit().await.map_err(failed)?;
             Ok(result)

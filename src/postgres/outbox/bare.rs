@@ -5,16 +5,12 @@ use async_trait::async_trait;
 use factline_pipeline::outage::Error;
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _, postgres::PgRow};
 
-use super::{Outbox, query, statements::Statements};
+use super::{Outbox, SETTINGS, query, statements::Statements};
 use crate::{
     outbox_table::OutboxTable,
     postgres::{failed, pool},
     trial::BareOutbox,
 };
-
-/// The planner keeps to the index, and marks do not wait for the disk, as it is for the relay.
-const AS_THE_RELAY: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; \
-                            SET synchronous_commit = off";
 
 /// An outbox whose rows are numbered.
 pub struct Bare {
@@ -30,7 +26,7 @@ impl Bare {
         let Outbox { statements, .. } = Outbox::open(pool.clone(), table).await?;
         let mut connection = PgConnection::connect_with(&pool.connect_options()).await.map_err(failed)?;
         pool.close().await;
-        connection.execute(AS_THE_RELAY).await.map_err(failed)?;
+        connection.execute(SETTINGS).await.map_err(failed)?;
         Ok(Self { connection, statements, after: i64::MIN })
     }
 }

@@ -200,11 +200,14 @@ fn set_processed_at(columns: &TableColumns<'_>) -> Result<String, String> {
     Ok(now.map(|now| format!(", {name} = {now}")).unwrap_or_default())
 }
 
+/// Marks need not be on the disk yet: after a crash of the server, rows whose marks it lost are published again, and the
+/// ledger knows their events.
 fn mark_processed(parts: &Parts, columns: &TableColumns<'_>) -> Result<String, String> {
     let Parts { at, id, ids, status, .. } = parts;
     let now = set_processed_at(columns)?;
     Ok(format!(
-        "UPDATE {at} SET {status} = 'processed'{now} WHERE {id} = ANY ({ids}) AND {status} = 'pending'"
+        "UPDATE {at} SET {status} = 'processed'{now} WHERE {id} = ANY ({ids}) AND {status} = 'pending' \
+         AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'"
     ))
 }
 
