@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use factline_pipeline::{ledger::Recording, outage::Error};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use super::{effects::Effects, failed, ledger_rows::LedgerRows, pool};
+use super::{effects::Effects, failed, ledger_rows::LedgerRows, pool, store::SETTINGS};
 use crate::trial::BareStore;
 
 /// A connection to the store.
@@ -14,7 +14,9 @@ impl Bare {
     /// Connects.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         let options = pool(url, 1).map_err(failed)?.connect_options();
-        Ok(Self(PgConnection::connect_with(&options).await.map_err(failed)?))
+        let mut connection = PgConnection::connect_with(&options).await.map_err(failed)?;
+        connection.execute(SETTINGS).await.map_err(failed)?;
+        Ok(Self(connection))
     }
 }
 

@@ -35,7 +35,8 @@ const BEGIN_BY_INDEX: &str =
     "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off";
 
 /// Opens a transaction that reads whatever somebody asks for, in whatever way is best.
-const BEGIN_TO_READ: &str = "BEGIN READ ONLY; SET LOCAL enable_seqscan = on";
+const BEGIN_TO_READ: &str =
+    "BEGIN READ ONLY; SET LOCAL enable_seqscan = on; SET LOCAL plan_cache_mode = auto";
 
 /// How long a connection is kept at hand before the pool has a look at it: whether it lives, and is not too old.
 const AT_HAND: Duration = Duration::from_mins(1);

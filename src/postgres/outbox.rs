@@ -39,9 +39,10 @@ mod statements;
 mod times;
 
 /// All statements know their rows by index, so nothing else is ever better; but statistics of a fresh table say that it
-/// is empty, and a plan made then scans or sorts everything once it is not. The server ends a statement that takes too
-/// long.
-const SETTINGS: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off; \
+/// is empty, and a plan made then scans or sorts everything once it is not. A plan is made once for each connection, not
+/// for each batch. The server ends a statement that takes too long.
+const SETTINGS: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; \
+                        SET plan_cache_mode = force_generic_plan; SET jit = off; \
                         SET idle_in_transaction_session_timeout = '4s'; SET statement_timeout = '10s'";
 
 /// A pool of connections for an outbox; nothing is connected until it is used.

@@ -30,9 +30,11 @@ use crate::failpoints::{self, Step};
 pub const RELAY: &str = "relay";
 
 /// What is recorded knows its rows by index; statistics of a fresh table say that it is empty, and a plan made then would
-/// go through all of it once it is not. The server ends a statement that takes too long, and the transaction of whoever
-/// has gone without its noticing: it holds locks that their successor waits for.
-const SETTINGS: &str = "SET enable_seqscan = off; SET jit = off; SET idle_in_transaction_session_timeout = '4s'; \
+/// go through all of it once it is not. A plan is made once for each connection: with few rows in its arrays, a statement
+/// would be planned anew each time, which takes as long as carrying it out. The server ends a statement that takes too
+/// long, and the transaction of whoever has gone without its noticing: it holds locks that their successor waits for.
+pub(super) const SETTINGS: &str = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off; \
+                        SET idle_in_transaction_session_timeout = '4s'; \
                         SET statement_timeout = '10s'";
 
 /// How often a transaction is run again at once that lost a race; then it waits as in an outage.

@@ -9,7 +9,8 @@ use super::failed;
 use crate::{postgres::pool, trial::Sight as Port};
 
 /// A look is as cheap whatever the planner thinks of a table that was empty a moment ago.
-const BY_INDEX: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off";
+const BY_INDEX: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; \
+                        SET plan_cache_mode = force_generic_plan";
 
 /// The connection.
 pub struct Sight(PgConnection);
