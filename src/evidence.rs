@@ -23,7 +23,7 @@ pub struct Effect {
 }
 
 /// Messages counted in conversations, and messages that the ledger has as processed, at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Messages {
     /// The sum of all conversations.
     pub counted: i64,

@@ -45,7 +45,7 @@ steps! {
     AfterRead = "after_read",
     /// Pending entries were taken over by a reader that has not seen them.
     AfterTakeOver = "after_take_over",
-    /// A recording transaction has done everything, and is about to commit.
+    /// A recording transaction has done everything, and is about to commit; one of a single statement is about to be sent.
     BeforeCommit = "before_commit",
     /// A recording transaction is committed, and nobody knows.
     AfterCommit = "after_commit",

@@ -4,6 +4,7 @@
 //! looks like one whose answer takes long: without a limit of our own a stage waits for it for ever.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,9 +17,9 @@ use sqlx::{
     query::Query,
 };
 
-use tokio::{runtime::Handle, sync::Notify, time::Instant};
+use tokio::{runtime::Handle, sync::Notify, task::JoinHandle, time::Instant};
 
-use super::{ACQUIRE_TIMEOUT, failed, unusable};
+use super::{ACQUIRE_TIMEOUT, failed, unusable, was_lost_in_a_race};
 use crate::observation::PoolUse;
 
 /// How long a call may take. Every call works on a bounded batch, and takes milliseconds.
@@ -35,8 +36,8 @@ const BEGIN_BY_INDEX: &str =
     "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off";
 
 /// Opens a transaction that reads whatever somebody asks for, in whatever way is best.
-const BEGIN_TO_READ: &str =
-    "BEGIN READ ONLY; SET LOCAL enable_seqscan = on; SET LOCAL plan_cache_mode = auto";
+const BEGIN_TO_READ: &str = "BEGIN READ ONLY; SET LOCAL enable_seqscan = on; \
+                             SET LOCAL plan_cache_mode = auto";
 
 /// How long a connection is kept at hand before the pool has a look at it: whether it lives, and is not too old.
 const AT_HAND: Duration = Duration::from_mins(1);
@@ -66,13 +67,17 @@ impl Database {
     }
 
     async fn acquire(&self) -> Result<Kept, sqlx::Error> {
+        let mut from_pool = pin!(self.acquire_from_pool());
         loop {
+            // Listening before looking: what is given back in between is not missed.
+            let mut given_back = pin!(self.at_hand.given_back.notified());
+            given_back.as_mut().enable();
             if let Some(kept) = self.at_hand.take() {
                 return Ok(kept);
             }
             tokio::select! {
-                () = self.at_hand.given_back.notified() => {}
-                acquired = self.acquire_from_pool() => {
+                () = given_back => {}
+                acquired = &mut from_pool => {
                     return Ok(Kept { connection: acquired?, since: Instant::now() });
                 }
             }
@@ -88,8 +93,8 @@ impl Database {
         }
         let pool = self.pool.clone();
         let Some(home) = &self.home else { return pool.acquire().await };
-        let acquiring = home.spawn(async move { pool.acquire().await });
-        acquiring.await.unwrap_or(Err(sqlx::Error::WorkerCrashed)) // the process ends
+        let mut acquiring = Acquiring(home.spawn(async move { pool.acquire().await }));
+        (&mut acquiring.0).await.unwrap_or(Err(sqlx::Error::WorkerCrashed)) // the process ends
     }
 
     /// Connects once beside the pool, which says only that it has waited in vain, and does so for seconds.
@@ -162,13 +167,22 @@ impl Database {
         };
         match lent.0.take() {
             Some(kept) if result.is_ok() && kept.since.elapsed() < AT_HAND => self.at_hand.keep(kept),
-            Some(kept) => {
-                kept.back_to_pool();
-                self.at_hand.give_up();
-            }
+            Some(kept) => kept.back_to_pool(),
             None => {}
         }
+        if result.as_ref().is_err_and(|error| error.is_outage() && !was_lost_in_a_race(error)) {
+            self.at_hand.give_up();
+        }
         result
+    }
+}
+
+/// Somebody waits for the pool. If they no longer do, nor does this.
+struct Acquiring(JoinHandle<Result<PoolConnection<Postgres>, sqlx::Error>>);
+
+impl Drop for Acquiring {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

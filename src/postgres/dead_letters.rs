@@ -16,7 +16,7 @@ mod report;
 mod reprocessing;
 mod work;
 
-/// Payloads that one statement carries, if they are not those of a single letter.
+/// What one statement carries of letters, if they are not a single one.
 const STATEMENT_BYTES: usize = 8 << 20;
 
 /// Inserts the letters: as many in a statement as it should carry.
@@ -38,7 +38,8 @@ pub(super) async fn insert(
 fn few_enough(letters: &[&DeadLetter]) -> usize {
     let mut bytes = 0;
     let fits = |letter: &&&DeadLetter| {
-        bytes += letter.payload.len();
+        let texts = [&letter.key, &letter.event_type].into_iter().flatten().map(String::len).sum::<usize>();
+        bytes += letter.payload.len() + letter.headers.to_string().len() + letter.cause.error.len() + texts;
         bytes <= STATEMENT_BYTES
     };
     letters.iter().take_while(fits).count().max(1)

@@ -15,8 +15,8 @@ use super::{
     unusable,
 };
 
-/// Whatever locks several rows does so in one order: the leases by name, the facts by identity, the conversations by
-/// id. The parts that write wait for each other, so that all statements come by the tables in the same order.
+/// Of several rows, the leases are locked by name, the facts by identity, the conversations by id. The parts that write
+/// wait for each other, so that all statements come by the tables in the same order.
 const TAKE_EFFECT: &str = "\
 WITH held AS MATERIALIZED ( \
   SELECT l.name, l.token FROM factline.leases AS l JOIN unnest($1::text[], $2::bigint[]) AS f(name, token) \

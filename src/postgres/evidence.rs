@@ -38,14 +38,15 @@ impl Evidence for Store {
 
     async fn messages(&self, event_type: &str) -> Result<Messages, Error> {
         // One statement sees one moment.
-        let select = sqlx::query_as(
-            "SELECT (SELECT coalesce(sum(message_count), 0)::bigint FROM factline.conversations), \
-             (SELECT count(*) FROM factline.event_ledger WHERE outcome = 'processed' AND event_type = $1)",
+        let select = sqlx::query(
+            "SELECT (SELECT coalesce(sum(message_count), 0)::bigint FROM factline.conversations) AS counted, \
+             (SELECT count(*) FROM factline.event_ledger WHERE outcome = 'processed' AND event_type = $1) AS recorded",
         )
         .bind(event_type);
-        let select = async |connection: &mut PgConnection| select.fetch_one(connection).await.map_err(failed);
-        let (counted, recorded) = self.database.timely(select).await?;
-        Ok(Messages { counted, recorded })
+        let messages = |row: &PgRow| {
+            Ok(Messages { counted: row.try_get("counted")?, recorded: row.try_get("recorded")? })
+        };
+        Ok(self.all(select, messages).await?.pop().unwrap_or_default())
     }
 }
 

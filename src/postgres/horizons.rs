@@ -2,7 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use factline_pipeline::{ledger::Horizons, outage::Error};
-use sqlx::PgConnection;
+use sqlx::{
+    PgConnection, Postgres, Row as _,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+};
 
 use super::failed;
 
@@ -73,11 +77,11 @@ pub(super) async fn raise(connection: &mut PgConnection, to: DateTime<Utc>) -> R
     Ok(())
 }
 
-pub(super) async fn count_ledger_rows_before(
-    connection: &mut PgConnection,
-    before: DateTime<Utc>,
-) -> Result<u64, Error> {
-    let count = sqlx::query_scalar(concat!("SELECT count(*) ", forgettable!())).bind(before);
-    let count: i64 = count.fetch_one(connection).await.map_err(failed)?;
-    Ok(u64::try_from(count).unwrap_or_default())
+pub(super) fn count_ledger_rows_before<'q>(before: DateTime<Utc>) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query(concat!("SELECT count(*) ", forgettable!())).bind(before)
+}
+
+/// The one number of a row.
+pub(super) fn counted(row: &PgRow) -> Result<u64, sqlx::Error> {
+    Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
 }

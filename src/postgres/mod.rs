@@ -115,9 +115,10 @@ fn refuses_data(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Two transactions that state the same new fact race for it; the loser just tries again.
+/// Two transactions that state the same new fact race for it, or wait for each other where one records in the long way
+/// (SQLSTATE 40P01); the loser just tries again.
 fn is_race(refusal: &dyn DatabaseError) -> bool {
-    refusal.constraint() == Some("facts_current")
+    refusal.constraint() == Some("facts_current") || refusal.code().as_deref() == Some("40P01")
 }
 
 /// Somebody else changed the facts that a batch changes, after they were looked up.

@@ -38,7 +38,7 @@ pub(super) const SETTINGS: &str = "SET enable_seqscan = off; SET plan_cache_mode
                         SET statement_timeout = '10s'";
 
 /// How often a transaction is run again at once that lost a race; then it waits as in an outage.
-const MOST_RACES: u32 = 5;
+const MOST_RACES: u32 = 20;
 
 /// The store.
 #[derive(Debug, Clone)]
@@ -159,10 +159,11 @@ impl Ledger for Store {
     }
 
     async fn forgettable_before(&self, before: DateTime<Utc>) -> Result<u64, Error> {
-        let count = async |connection: &mut PgConnection| {
-            horizons::count_ledger_rows_before(connection, before).await
-        };
-        self.database.timely(count).await
+        Ok(self
+            .all(horizons::count_ledger_rows_before(before), horizons::counted)
+            .await?
+            .pop()
+            .unwrap_or_default())
     }
 }
 

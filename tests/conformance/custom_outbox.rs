@@ -24,7 +24,7 @@ struct Table {
 
 impl Table {
     async fn new(columns: &str) -> Self {
-        let pool = postgres::pool(&adapters::postgres_url().await, 2).unwrap();
+        let pool = postgres::outbox::pool(&adapters::postgres_url().await, 2).unwrap();
         let table = Self { pool, columns: Columns::default() };
         table
             .run(&format!(

@@ -21,14 +21,17 @@ use crate::servers::Proxy;
 /// Long enough for a busy machine, short enough for a test.
 const LIMIT: Duration = Duration::from_secs(1);
 
+/// How a pool is made.
+type Pooling = fn(&str, u32) -> Result<PgPool, sqlx::Error>;
+
 /// A pool of one connection, so that a connection that is lost for the pool ends the test.
-async fn behind_a_firewall() -> (Proxy, PgPool) {
+async fn behind_a_firewall(pool: Pooling) -> (Proxy, PgPool) {
     let url = adapters::postgres_url().await;
     let direct = postgres::pool(&url, 1).unwrap();
     postgres::migrations::source().run(&direct).await.unwrap();
     postgres::migrations::store().run(&direct).await.unwrap();
     let firewall = Proxy::before(&url).await;
-    let pool = postgres::pool(&firewall.of(&url), 1).unwrap();
+    let pool = pool(&firewall.of(&url), 1).unwrap();
     (firewall, pool)
 }
 
@@ -46,7 +49,7 @@ async fn is_an_outage<T: std::fmt::Debug>(
 
 #[tokio::test]
 async fn a_store_that_does_not_answer_is_an_outage() {
-    let behind = behind_a_firewall().await;
+    let behind = behind_a_firewall(postgres::store::pool).await;
     let store = Store::new(Database::with_limit(behind.1.clone(), LIMIT));
     is_an_outage(&behind, async || store.list().await).await;
     is_an_outage(&behind, async || store.record("facts", &[], &[said(1, vec![])]).await).await;
@@ -55,7 +58,7 @@ async fn a_store_that_does_not_answer_is_an_outage() {
 
 #[tokio::test]
 async fn an_outbox_that_does_not_answer_is_an_outage() {
-    let behind = behind_a_firewall().await;
+    let behind = behind_a_firewall(postgres::outbox::pool).await;
     let table = OutboxTable {
         table: "outbox_events".into(),
         columns: Columns::default(),
@@ -72,7 +75,7 @@ async fn an_outbox_that_does_not_answer_is_an_outage() {
 
 #[tokio::test]
 async fn a_connection_that_nobody_waits_for_any_more_is_not_used_again() {
-    let (firewall, pool) = behind_a_firewall().await;
+    let (firewall, pool) = behind_a_firewall(postgres::store::pool).await;
     let store = Store::new(Database::with_limit(pool.clone(), Duration::from_mins(1)));
     store.list().await.unwrap();
     firewall.forget();
@@ -82,7 +85,7 @@ async fn a_connection_that_nobody_waits_for_any_more_is_not_used_again() {
 
 #[tokio::test]
 async fn whoever_waits_for_the_only_connection_gets_it() {
-    let (_firewall, pool) = behind_a_firewall().await;
+    let (_firewall, pool) = behind_a_firewall(postgres::store::pool).await;
     let store = Store::new(Database::with_limit(pool, LIMIT));
     let calls = (0..100).map(|_| {
         let store = store.clone();

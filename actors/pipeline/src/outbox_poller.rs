@@ -35,6 +35,10 @@ use crate::{
 /// How long a row of a transaction that committed late can stay unseen while newer rows keep coming.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 
+/// The same where a sweep takes long, since somebody's old snapshot keeps what it has to step over: it has a tenth of the
+/// time, but a late row is still found within a second.
+const SWEEP_SELDOM: Duration = Duration::from_millis(900);
+
 /// Payload that a batch should not exceed by much: with larger ones, the next batches have fewer rows.
 const BATCH_BYTES: usize = 8 << 20;
 
@@ -121,6 +125,7 @@ pub struct OutboxPoller {
     _member: Member,
     cursor: Option<i64>,
     last_sweep: Instant,
+    sweep_every: Duration,
     sweep_next: bool,
     limit: usize,
     pause: Duration,
@@ -152,6 +157,7 @@ impl OutboxPoller {
             in_flight: HashMap::new(),
             cursor: None,
             last_sweep: Instant::now(),
+            sweep_every: SWEEP_EVERY,
             busy: false,
             marking: 0,
             suspicion: None,
@@ -206,13 +212,15 @@ impl OutboxPoller {
             return self.recover(ctx);
         }
         self.busy = true;
-        let sweep = self.cursor.is_none() || self.sweep_next || self.last_sweep.elapsed() >= SWEEP_EVERY;
+        let sweep = self.cursor.is_none() || self.sweep_next || self.last_sweep.elapsed() >= self.sweep_every;
         let in_flight = if sweep { self.in_flight.values().flatten().cloned().collect() } else { Vec::new() };
         let after = if sweep { None } else { self.cursor };
+        let begun = Instant::now();
         let claim = claim(self.params.clone(), self.life.clone(), after, in_flight, self.limit);
         ctx.spawn(claim.into_actor(self).map(move |rows, poller, ctx| {
             if sweep {
                 poller.last_sweep = Instant::now();
+                poller.sweep_every = (begun.elapsed() * 10).clamp(SWEEP_EVERY, SWEEP_SELDOM);
                 poller.sweep_next = false;
             }
             match rows {

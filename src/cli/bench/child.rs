@@ -65,8 +65,14 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts it, with this configuration file and address.
-    pub(super) fn start(only: Only, config: &Path, bind: &str, log: Log) -> anyhow::Result<Self> {
+    /// Starts it, with this configuration file, these keys beside it, and this address.
+    pub(super) fn start(
+        only: Only,
+        config: &Path,
+        keys: [(&str, &str); 3],
+        bind: &str,
+        log: Log,
+    ) -> anyhow::Result<Self> {
         let only: &[&str] = match only {
             Only::Relay => &["--only", "relay"],
             Only::Consumers => &["--only", "consumers"],
@@ -76,7 +82,7 @@ impl Child {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["bench", "child", &std::process::id().to_string(), "run", "--config"]).arg(config);
         command.args(only);
-        // The file has everything that the environment said.
+        // File and keys have everything that the environment said.
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
             let configures = ["DATABASE_URL", "SOURCE_DATABASE_URL", "REDIS_URL"].contains(&&*name);
@@ -84,7 +90,7 @@ impl Child {
                 command.env_remove(&*name);
             }
         }
-        command.env("RUST_LOG", "warn").env("FACTLINE__ADMIN__BIND", bind);
+        command.envs(keys).env("RUST_LOG", "warn").env("FACTLINE__ADMIN__BIND", bind);
         command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said).process_group(0);
         let begun = Instant::now();
         let process = command.spawn().context("the daemon cannot be started")?;

@@ -15,7 +15,7 @@ use crate::{
     dead_letters::{CauseGroup, DeadLetters, Edit, Effect, End, Failed, Letter, Report, Selected, Success},
     nul::without_nul,
     operator_log::Actor,
-    postgres::{failed, operator_log::log, store::Store},
+    postgres::{failed, horizons, operator_log::log, store::Store},
     records::DeadLetterFilter,
 };
 
@@ -74,14 +74,12 @@ impl DeadLetters for Store {
     }
 
     async fn ended_before(&self, before: DateTime<Utc>) -> Result<u64, Error> {
-        let count = sqlx::query_scalar(
+        let count = sqlx::query(
             "SELECT count(*) FROM factline.dead_letters \
              WHERE status IN ('resolved', 'discarded') AND coalesce(resolved_at, dead_at) < $1",
         )
         .bind(before);
-        let count = async |connection: &mut PgConnection| count.fetch_one(connection).await.map_err(failed);
-        let count: i64 = self.database.timely(count).await?;
-        Ok(count.unsigned_abs())
+        Ok(self.all(count, horizons::counted).await?.pop().unwrap_or_default())
     }
 
     async fn purge(&self, by: &Actor, before: DateTime<Utc>, limit: u32) -> Result<u64, Error> {

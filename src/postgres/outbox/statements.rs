@@ -382,9 +382,9 @@ fn delete_processed(parts: &Parts, columns: &TableColumns<'_>) -> Result<String,
     };
     let (time, before) = (column.comparable(), column.comparable_moment("$1::timestamptz"));
     Ok(format!(
-        "DELETE FROM {at} WHERE {id} IN (SELECT {id} FROM (SELECT {id}, {time} AS processed_at_ FROM {at} \
+        "DELETE FROM {at} WHERE {id} = ANY (ARRAY(SELECT {id} FROM (SELECT {id}, {time} AS processed_at_ FROM {at} \
          WHERE {status} = 'processed' AND {time} IS NOT NULL ORDER BY {order} LIMIT $2) AS oldest \
-         WHERE processed_at_ < {before})"
+         WHERE processed_at_ < {before}))"
     ))
 }
 
