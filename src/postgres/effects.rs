@@ -81,10 +81,11 @@ impl<'a> Effects<'a> {
     ) -> Result<(), Error> {
         let stated = merge::stated(self.recordings.iter().copied());
         let known = facts::select_known(connection, &stated).await?;
-        let mut changes = merge::merge(stated, known.clone());
+        let seen = known.iter().map(|fact| (fact.id, fact.confidence)).collect();
+        let mut changes = merge::merge(stated, known);
         // In one order for all: of two that state the same new facts, one waits for the other, and never both.
         changes.insert.sort_by_key(|fact| fact.identity);
-        let touched = Touched::by(&changes, &known);
+        let touched = Touched::by(&changes, seen);
         let told = conversation::changes(self.recordings.iter().copied());
         if rows.is_empty() && touched.is_empty() && changes.insert.is_empty() && told.is_empty() {
             return Ok(());

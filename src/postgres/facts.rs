@@ -1,8 +1,10 @@
 //! The facts that are known, and what a batch changes in them.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use factline_pipeline::{
-    merge::{Changes, Current, NewFact},
+    merge::{Changes, Closed, Current, NewFact},
     outage::Error,
 };
 use sqlx::{PgConnection, Postgres, Row as _, postgres::PgArguments, query::Query};
@@ -52,15 +54,17 @@ pub(super) struct Touched {
 }
 
 impl Touched {
-    pub(super) fn by(changes: &Changes<'_>, known: &[Current]) -> Self {
+    /// `seen` has all known facts, each with its confidence.
+    pub(super) fn by(changes: &Changes<'_>, seen: Vec<(Uuid, f32)>) -> Self {
+        let closed: HashMap<Uuid, &Closed> = changes.close.iter().map(|closed| (closed.id, closed)).collect();
+        let strengthened: HashMap<Uuid, f32> = changes.strengthen.iter().copied().collect();
         let mut touched = Self::default();
-        for fact in known {
-            let closed = changes.close.iter().find(|closed| closed.id == fact.id);
-            let strengthened = changes.strengthen.iter().find(|(id, _)| *id == fact.id);
+        for (id, seen) in seen {
+            let (closed, strengthened) = (closed.get(&id), strengthened.get(&id));
             if closed.is_some() || strengthened.is_some() {
-                touched.ids.push(fact.id);
-                touched.seen.push(fact.confidence);
-                touched.confidences.push(strengthened.map_or(fact.confidence, |(_, confidence)| *confidence));
+                touched.ids.push(id);
+                touched.seen.push(seen);
+                touched.confidences.push(strengthened.copied().unwrap_or(seen));
                 touched.valid_to.push(closed.map(|closed| closed.valid_to));
                 touched.superseded_by.push(closed.map(|closed| closed.superseded_by));
             }
